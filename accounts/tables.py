@@ -1,0 +1,46 @@
+"""Tables of who is asking: organisations, their people and their API keys.
+
+Invariant: no secret is stored, only hashes of secrets.
+"""
+
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, String, Table, Text
+
+from config.database import metadata
+
+organisations = Table(
+    "organisations",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("timezone", String(64), nullable=False, default="UTC"),
+    Column("max_call_duration_seconds", Integer, nullable=True),  # null: the server's MAX_CALL_DURATION_SECONDS
+    Column("disclose_ai", Boolean, nullable=False, default=True),
+    Column("suspended_at", BigInteger, nullable=True),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("org_id", String(36), ForeignKey("organisations.id"), nullable=False, index=True),
+    Column("email", Text, nullable=False, unique=True),  # normalised
+    Column("password_hash", Text, nullable=False),
+    Column("verified_at", BigInteger, nullable=True),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("org_id", String(36), ForeignKey("organisations.id"), nullable=False),
+    Column("user_id", String(36), nullable=True),
+    Column("name", Text, nullable=False),
+    Column("prefix", String(16), nullable=False),  # shown to tell keys apart; not enough to use one
+    Column("key_hash", String(64), nullable=False, unique=True),
+    Column("expires_at", BigInteger, nullable=True),
+    Column("revoked_at", BigInteger, nullable=True),
+    Column("created_at", BigInteger, nullable=False),
+    Index(None, "org_id", "id"),
+)

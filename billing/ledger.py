@@ -1,0 +1,136 @@
+"""The ledger in the database: posting inside a batch of the door, and reading it.
+
+Invariant: a transfer and the wallet it changes are written in the same transaction, and nothing else writes either.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.posting import CREDIT_CHANGES, Posting, Present, Refusal, Transfer, post
+from billing.tables import transfers, wallets
+from billing.wallet import Wallet
+from config.rows import Read, Row, Rows
+
+_FIELDS = tuple(field.name for field in fields(Transfer))
+
+
+def transfer_of(row: Row) -> Transfer:
+    return Transfer(**{name: row[name] for name in _FIELDS})
+
+
+def wallet_in(rows: Rows, org_id: str) -> Wallet:
+    """The wallet as the commands before this one in the batch left it."""
+    row = rows.get(wallets, org_id)
+    assert row is not None, "an organisation is created together with its wallet"
+    return Wallet(row["balance"], row["held"], row["sequence"])
+
+
+def reads_for(*postings: Posting) -> list[Read]:
+    """What must be read before `apply`."""
+    reads = [Read(transfers, "source_key", [posting.source_key for posting in postings])]
+    if holds := [posting.pending_id for posting in postings if posting.pending_id]:
+        reads += [Read(transfers, "id", holds), Read(transfers, "pending_id", holds)]
+    return reads
+
+
+def apply(rows: Rows, posting: Posting, now: int) -> Transfer | Refusal:
+    """Post to the wallet inside the current batch. A repeat under the same key gives the transfer that is there."""
+    wallet = wallet_in(rows, posting.org_id)
+    outcome = post(wallet, posting, _present(rows, posting), now)
+    if isinstance(outcome, Transfer) and outcome.sequence == wallet.sequence + 1:
+        rows.insert(transfers, {name: getattr(outcome, name) for name in _FIELDS})
+        rows.update(
+            wallets,
+            posting.org_id,
+            {
+                "balance": outcome.balance_after,
+                "held": outcome.held_after,
+                "sequence": outcome.sequence,
+            },
+        )
+    return outcome
+
+
+def _present(rows: Rows, posting: Posting) -> Present:
+    same_key = rows.find(transfers, "source_key", posting.source_key)
+    hold = rows.get(transfers, posting.pending_id) if posting.pending_id else None
+    second = rows.find(transfers, "pending_id", posting.pending_id) if posting.pending_id else []
+    return Present(
+        same_key=transfer_of(same_key[0]) if same_key else None,
+        hold=transfer_of(hold) if hold and hold["org_id"] == posting.org_id else None,
+        second_phase=transfer_of(second[0]) if second else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Door command: one posting that no call decides (grants, adjustments, top-ups)."""
+
+    posting: Posting
+
+    def locate(self) -> Sequence[Read]:
+        return ()
+
+    def organisations(self, located: Rows) -> Iterable[str]:
+        return (self.posting.org_id,)
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        return reads_for(self.posting)
+
+    def fold(self, rows: Rows, now: int) -> Transfer | Refusal:
+        return apply(rows, self.posting, now)
+
+
+async def read_wallet(connection: AsyncConnection, org_id: str) -> Wallet | None:
+    row = (await connection.execute(select(wallets).where(wallets.c.id == org_id))).first()
+    return None if row is None else Wallet(row.balance, row.held, row.sequence)
+
+
+async def list_transfers(
+    connection: AsyncConnection,
+    org_id: str,
+    *,
+    limit: int,
+    before: int | None = None,
+    after: int | None = None,
+    without_holds: bool = False,
+    call_id: str | None = None,
+) -> list[dict[str, Any]]:
+    """Newest first. `before` and `after` are sequence numbers; with `after`, the page nearest to it."""
+    query = select(transfers).where(transfers.c.org_id == org_id)
+    if call_id is not None:
+        query = query.where(transfers.c.call_id == call_id)
+    if without_holds:
+        query = query.where(transfers.c.kind.in_(CREDIT_CHANGES))
+    if after is not None:
+        query = query.where(transfers.c.sequence > after).order_by(transfers.c.sequence)
+    else:
+        query = query.order_by(transfers.c.sequence.desc())
+    if before is not None:
+        query = query.where(transfers.c.sequence < before)
+    found = [dict(row) for row in (await connection.execute(query.limit(limit))).mappings()]
+    return found[::-1] if after is not None else found
+
+
+async def sequence_of(connection: AsyncConnection, org_id: str, transfer_id: str) -> int | None:
+    query = select(transfers.c.sequence).where(transfers.c.org_id == org_id, transfers.c.id == transfer_id)
+    return (await connection.execute(query)).scalar_one_or_none()
+
+
+async def house_totals(connection: AsyncConnection) -> dict[str, int]:
+    """Milli-cents that each house account received, summed when asked: no row that every call must lock."""
+    query = select(transfers.c.debit_account, transfers.c.credit_account, func.sum(transfers.c.balance_delta))
+    grouped = await connection.execute(query.group_by(transfers.c.debit_account, transfers.c.credit_account))
+    totals: dict[str, int] = {}
+    for debit, credit, delta in grouped:
+        house = credit if debit.startswith("wallet:") else debit
+        totals[house] = totals.get(house, 0) - int(delta)
+    return totals
+
+
+def as_row(transfer: Transfer) -> Row:
+    return asdict(transfer)

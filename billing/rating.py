@@ -1,0 +1,17 @@
+"""What connected time costs, and the worst case that is reserved for it.
+
+Invariant: for every call, 0 ≤ charge ≤ hold.
+"""
+
+SHORTEST_MAXIMUM_SECONDS = 60
+LONGEST_MAXIMUM_SECONDS = 3_600
+
+
+def charge_milli_cents(connected_seconds: int, rate_milli_cents_per_minute: int) -> int:
+    """Never a fraction more than the time used."""
+    return connected_seconds * rate_milli_cents_per_minute // 60
+
+
+def hold_milli_cents(max_duration_seconds: int, rate_milli_cents_per_minute: int) -> int:
+    """The worst case of one call: all of its maximum, connected."""
+    return charge_milli_cents(max_duration_seconds, rate_milli_cents_per_minute)
