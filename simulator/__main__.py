@@ -1,4 +1,4 @@
-"""`python -m simulator`: the telephone network as a program of its own, on loopback."""
+"""`python -m simulator`: telephone network, bank and mailbox as a program of its own, on loopback."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from simulator.app import (
     serve,
 )
 from simulator.faults import FaultPlan
+from simulator.mailbox import Mailbox
+from simulator.stripe import Bank
 
 
 def main() -> int:
@@ -59,6 +61,12 @@ def _options(arguments: argparse.Namespace) -> Options:
         status_callback=arguments.status_callback,
         faults=FaultPlan.all_with(arguments.faults),
         calls_per_second=arguments.calls_per_second,
+        bank=Bank(
+            secret_key=arguments.stripe_key,
+            webhook_url=arguments.stripe_webhook_url,
+            webhook_secrets=arguments.stripe_webhook_secret or ["whsec_simulated"],
+        ),
+        mailbox=None if arguments.mail_port is None else Mailbox(port=arguments.mail_port),
     )
 
 
@@ -75,6 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--status-callback", default="", help="where these numbers report a call's end")
     parser.add_argument("--faults", type=float, default=0.0, help="the probability of every fault")
     parser.add_argument("--calls-per-second", type=float, help="queue calls made faster than this")
+    parser.add_argument("--stripe-key", default="sk_test_simulated", help="the bank's secret API key")
+    parser.add_argument("--stripe-webhook-url", help="where the bank tells of payments; without it: nowhere")
+    parser.add_argument("--stripe-webhook-secret", action="append", help="signs that; may be repeated")
+    parser.add_argument("--mail-port", type=int, help="receive mail by SMTP here and show it at /mail")
     return parser
 
 

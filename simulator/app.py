@@ -17,7 +17,7 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 from quart import Quart, Response, jsonify
 
-from simulator import control, twilio
+from simulator import control, mailbox, stripe, twilio
 from simulator.answers import DROP_HEADER
 from simulator.calls import Hook
 from simulator.clock import Clock
@@ -54,6 +54,10 @@ class Options:
     """Calls created faster than this are queued, as at Twilio, where it is 1; None: none are."""
     relay: Relay = hold_the_line
     """Who talks at the far end of a ConversationRelay."""
+    bank: stripe.Bank = field(default_factory=stripe.Bank)
+    """Who takes the top-ups, at /stripe."""
+    mailbox: mailbox.Mailbox | None = None
+    """Who receives mail, shown at /mail; None: nobody listens for it."""
 
 
 def create_app(options: Options | None = None) -> Quart:
@@ -67,6 +71,9 @@ def create_app(options: Options | None = None) -> Quart:
     # Every part of the simulator, each at its own address:
     app.register_blueprint(twilio.blueprint(network))
     app.register_blueprint(control.blueprint(network), url_prefix="/_sim")
+    app.register_blueprint(stripe.create_blueprint(options.bank))
+    if options.mailbox is not None:
+        app.register_blueprint(mailbox.create_blueprint(options.mailbox))
     app.after_serving(network.close)
 
     @app.errorhandler(404)

@@ -34,6 +34,7 @@ from stripe.params.checkout import (
     SessionRetrieveParams,
 )
 
+from simulator.answers import DROP_HEADER
 from simulator.stripe import checkout, payments, reversals
 from simulator.stripe.answers import expanded, page
 from simulator.stripe.bank import Bank
@@ -119,8 +120,7 @@ def create_api(bank: Bank) -> Blueprint:
             kept[key] = (bank.now(), fingerprint, status, answer)
         if request.method == "POST" and bank.answers_to_lose > 0:
             bank.answers_to_lose -= 1
-            lost = ApiError("The answer was lost on its way.", status=503, kind="api_error")
-            return _response(lost.status, json.dumps(lost.body), headers)
+            headers[DROP_HEADER] = "1"
         return _response(status, answer, headers)
 
     return blueprint
