@@ -1,0 +1,136 @@
+"""Every address of the dashboard, in one place: templates link to them, routes answer at them.
+
+The one invariant: whatever is put into an address is quoted.
+"""
+
+from urllib.parse import quote, urlencode
+
+CALLS = "/calls"
+AGENTS = "/agents"
+NEW_AGENT = "/agents/new"
+NUMBERS = "/numbers"
+BUY_NUMBER = "/numbers/buy"
+DO_NOT_CALL = "/do-not-call"
+BILLING = "/billing"
+ADD_CREDITS = "/billing/add-credits"
+LONGEST_CALL = "/billing/longest-call"
+USAGE_CSV = "/billing/usage.csv"
+LEDGER_CSV = "/billing/transfers.csv"
+API_KEYS = "/api-keys"
+WEBHOOKS = "/webhooks"
+SETTINGS = "/settings"
+PASSWORD = "/settings/password"  # noqa: S105  (an address)
+INVITATIONS = "/settings/invitations"
+EVENTS = "/events"
+DOCS = "/docs"
+
+LOGIN = "/login"
+LOGOUT = "/logout"
+SIGN_UP = "/signup"
+RESEND_VERIFICATION = "/verify/resend"
+FORGOT = "/forgot"
+
+
+def _under(base: str, *parts: str) -> str:
+    return "/".join((base, *(quote(part, safe="") for part in parts)))
+
+
+def _with(base: str, **query: str | None) -> str:
+    kept = {key: value for key, value in query.items() if value}
+    return f"{base}?{urlencode(kept)}" if kept else base
+
+
+def calls(
+    *,
+    direction: str | None = None,
+    state: str | None = None,
+    agent_id: str | None = None,
+    before: str | None = None,
+    after: str | None = None,
+) -> str:
+    """The list of calls, filtered; `before` and `after` are cursors (older, newer)."""
+    return _with(CALLS, direction=direction, state=state, agent=agent_id, before=before, after=after)
+
+
+def call(call_id: str) -> str:
+    """A call's page."""
+    return _under(CALLS, call_id)
+
+
+def hang_up(call_id: str) -> str:
+    """Where a live call's hang-up is posted."""
+    return _under(CALLS, call_id, "hangup")
+
+
+def agent(agent_id: str) -> str:
+    """An agent's form."""
+    return _under(AGENTS, agent_id)
+
+
+def try_agent(agent_id: str) -> str:
+    """The agent's panel for typing with it."""
+    return _under(AGENTS, agent_id, "try")
+
+
+def archive_agent(agent_id: str) -> str:
+    """Where an agent is archived."""
+    return _under(AGENTS, agent_id, "archive")
+
+
+def number(number_id: str) -> str:
+    """A number's settings."""
+    return _under(NUMBERS, number_id)
+
+
+def revoke_key(key_id: str) -> str:
+    """Where an API key is revoked."""
+    return _under(API_KEYS, key_id, "revoke")
+
+
+def endpoint(endpoint_id: str, action: str | None = None) -> str:
+    """A webhook endpoint, or one of its actions: enable, rotate, test, delete."""
+    return _under(WEBHOOKS, "endpoints", endpoint_id, *([action] if action else []))
+
+
+def delivery(delivery_id: str, action: str | None = None) -> str:
+    """A delivery with its request and answer, or its action: redeliver."""
+    return _under(WEBHOOKS, "deliveries", delivery_id, *([action] if action else []))
+
+
+def remove_do_not_call(entry_id: str) -> str:
+    """Where an entry of the do-not-call list is removed."""
+    return _under(DO_NOT_CALL, entry_id, "remove")
+
+
+def remove_member(user_id: str) -> str:
+    """Where a member is removed."""
+    return _under("/settings/members", user_id, "remove")
+
+
+def revoke_invitation(invitation_id: str) -> str:
+    """Where an invitation is taken back."""
+    return _under(INVITATIONS, invitation_id, "revoke")
+
+
+def billing(*, period: str | None = None, entries: str | None = None, before: str | None = None, part: str = "") -> str:
+    """Billing for a period ("7d", "30d", "90d" or "2026-11") and a filter and page of the ledger.
+
+    `part` is the section to scroll to.
+    """
+    address = _with(BILLING, period=period, entries=entries, before=before)
+    return f"{address}#{part}" if part else address
+
+
+def usage_csv(period: str) -> str:
+    """The period's days as CSV."""
+    return _with(USAGE_CSV, period=period)
+
+
+def ledger_csv(entries: str | None) -> str:
+    """The ledger's transfers as CSV, by the page's filter."""
+    return _with(LEDGER_CSV, entries=entries)
+
+
+def events(*topics: str) -> str:
+    """The stream that tells which topics changed."""
+    return f"{EVENTS}?{urlencode({'topics': ' '.join(topics)})}"

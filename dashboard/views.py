@@ -1,0 +1,180 @@
+"""What every page shares: the shell around it, notices, forms, filters and paging.
+
+Pure, frozen view models. The one invariant: a view holds text and figures, never markup; templates escape
+all of it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dashboard import format as fmt
+from dashboard import urls
+from dashboard.format import Clock
+from dashboard.wallet_view import Pill
+
+Theme = Literal["system", "light", "dark"]
+Section = Literal["calls", "agents", "numbers", "do_not_call", "billing", "api_keys", "webhooks", "settings", ""]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A link, or with method "post" a button that posts."""
+
+    label: str
+    url: str
+    method: Literal["get", "post"] = "get"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What happened, then what to do; `icon` is a name of the sprite."""
+
+    tone: Literal["plain", "good", "warn", "stop"]
+    icon: str
+    text: str
+    action: Action | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The shell around every page of somebody who is logged in."""
+
+    title: str
+    section: Section
+    organisation: str
+    email: str
+    theme: Theme
+    csrf_token: str
+    clock: Clock
+    pill: Pill
+    notices: tuple[Notice, ...] = ()
+    events_url: str = ""
+    """Where the module listens for changes; empty for a page that has no live part but the pill."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The frame around log-in, sign-up, password and error pages, which know no organisation."""
+
+    title: str
+    theme: Theme
+    csrf_token: str
+    notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What was entered and what was wrong with it, by field name; `error` is about the whole form."""
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    errors: Mapping[str, str] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several: a tab's address or an option's value, its words, and whether it is the chosen one."""
+
+    value: str
+    label: str
+    chosen: bool = False
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """The foot of a list: how much of it is shown, and the addresses around it (empty: none)."""
+
+    summary: str
+    newer_url: str = ""
+    older_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorPage:
+    """A page for what went wrong: the status, what happened, what to do, and the request to ask us about."""
+
+    status: int
+    heading: str
+    text: str
+    action: Action
+    request_id: str = ""
+
+
+_TO_CALLS = Action("Go to your calls", urls.CALLS)
+_ERRORS = {
+    403: ("This is not yours to open", "Your account may not do this. Ask somebody on your team who may."),
+    404: ("Nothing is here", "The address may be mistyped, or what it named belongs to another account."),
+    429: ("Too many requests", "Please wait a minute, then try again. Nothing was changed."),
+    500: ("Something broke on our side", "Your calls and your credit are safe. Please try again."),
+    503: ("We are over capacity", "Your request was not carried out. Please try again in a few seconds."),
+}
+
+
+def error_page(status: int, *, request_id: str = "", retry_url: str = "") -> ErrorPage:
+    """The page for a status; one without words of its own gets those of 500 (of 404 below 500)."""
+    heading, text = _ERRORS.get(status) or _ERRORS[404 if status < 500 else 500]
+    retry = Action("Try again", retry_url)
+    return ErrorPage(status, heading, text, retry if retry_url and status != 404 else _TO_CALLS, request_id)
+
+
+def unverified(email: str, free_credit_milli_cents: int) -> Notice:
+    """Shown on every page until the address is confirmed."""
+    credit = fmt.dollars(free_credit_milli_cents)
+    return Notice(
+        "plain",
+        "wait",
+        f"Confirm your email to receive {credit} of free credit. We sent a link to {email}.",
+        Action("Send it again", urls.RESEND_VERIFICATION, "post"),
+    )
+
+
+_TRY_AGAIN = Action("Try again", urls.ADD_CREDITS)
+
+
+def payment_received(amount_milli_cents: int) -> Notice:
+    """Back from Stripe, and the credit is there."""
+    return Notice("good", "check", f"Payment received. {fmt.dollars(amount_milli_cents)} is in your wallet.")
+
+
+def payment_pending(amount_milli_cents: int) -> Notice:
+    """Back from Stripe before the payment is confirmed."""
+    amount = fmt.dollars(amount_milli_cents)
+    text = f"Stripe is confirming your {amount}. It usually takes seconds; this page updates by itself."
+    return Notice("plain", "wait", text)
+
+
+def payment_in_review(amount_milli_cents: int) -> Notice:
+    """Paid, but something about it does not match: a person looks at it."""
+    amount = fmt.dollars(amount_milli_cents)
+    text = f"We are checking your payment of {amount} by hand. Nothing is lost; we write to you when it is done."
+    return Notice("warn", "wallet-low", text)
+
+
+def payment_left() -> Notice:
+    """Back from Stripe without paying."""
+    return Notice("plain", "canceled", "Top-up not completed. Nothing was charged.", _TRY_AGAIN)
+
+
+def payment_declined() -> Notice:
+    """The card was refused."""
+    text = "Your bank declined the payment. Nothing was charged; try another card."
+    return Notice("stop", "failed", text, _TRY_AGAIN)
+
+
+def disputed(amount_milli_cents: int) -> Notice:
+    """A bank has taken a payment back for the time being."""
+    amount = fmt.dollars(amount_milli_cents)
+    text = f"Stripe reported a dispute of {amount}. It was taken from your wallet and comes back if the dispute is won."
+    return Notice("warn", "wallet-low", text)
+
+
+def wrong_login() -> Notice:
+    """Never says which of the two."""
+    return Notice("stop", "failed", "Email or password is wrong.")
+
+
+def session_expired() -> Notice:
+    """Why somebody who was logged in sees the log-in page."""
+    return Notice("plain", "wait", "Your session has ended. Log in again to go on where you were.")

@@ -1,0 +1,187 @@
+"""Every page of the dashboard in every important state, rendered from the fixtures: name → HTML."""
+
+from collections.abc import Callable
+from typing import Any
+
+from dashboard import billing_view, calls_view, ledger_view, urls, views, wallet_view
+from dashboard.call_view import call_page
+from dashboard.charts import UsageDay
+from dashboard.receipt_view import Evidence
+from dashboard.render import render
+from tests.dashboard import fixtures as fx
+
+Theme = views.Theme
+Renderer = Callable[[Theme], str]
+GALLERY: dict[str, Renderer] = {}
+
+
+def page(title: str, section: views.Section, wallet: wallet_view.WalletFacts, theme: Theme, **more: Any) -> views.Page:
+    return views.Page(
+        title=title,
+        section=section,
+        organisation="Larkspur Dental",
+        email="dana@example.com",
+        theme=theme,
+        csrf_token="t0k3n",
+        clock=fx.CLOCK,
+        pill=wallet_view.pill(wallet),
+        **more,
+    )
+
+
+def gate(title: str, theme: Theme, *notices: views.Notice) -> views.Gate:
+    return views.Gate(title, theme, "t0k3n", notices)
+
+
+def shown(name: str) -> Callable[[Renderer], Renderer]:
+    def keep(renderer: Renderer) -> Renderer:
+        GALLERY[name] = renderer
+        return renderer
+
+    return keep
+
+
+def billing(
+    wallet: wallet_view.WalletFacts, *notices: views.Notice, period: str = "2026-11", is_new: bool = False
+) -> billing_view.Billing:
+    days = fx.NOVEMBER if period == "2026-11" else fx.LAST_30_DAYS
+    if is_new:
+        days = [UsageDay(day.date) for day in days]
+    transfers = fx.TRANSFERS[-1:] if is_new else fx.TRANSFERS
+    return billing_view.Billing(
+        credit=wallet_view.credit(wallet, fx.CLOCK),
+        longest_calls=wallet_view.longest_calls(wallet, 3600),
+        usage=billing_view.usage(days, [] if is_new else fx.MONTHS, period=period, clock=fx.CLOCK),
+        ledger=ledger_view.ledger(
+            transfers,
+            total=1 if is_new else 3828,
+            entries="all",
+            period=period,
+            older_before=None if is_new else "t1",
+            is_first_page=True,
+            clock=fx.CLOCK,
+        ),
+        topups=() if is_new else tuple(billing_view.topup(topup, fx.CLOCK) for topup in fx.TOPUPS),
+        free_credit=500_000,
+        rate=fx.RATE,
+        notices=notices,
+    )
+
+
+def _billing_page(name: str, wallet: wallet_view.WalletFacts, *notices: views.Notice, **more: Any) -> None:
+    @shown(name)
+    def _(theme: Theme) -> str:
+        shell = page("Billing", "billing", wallet, theme)
+        return render("billing.html", page=shell, billing=billing(wallet, *notices, **more))
+
+
+_billing_page("billing", fx.OK)
+_billing_page("billing-30-days", fx.OK, period="30d")
+_billing_page("billing-low", fx.LOW, views.payment_pending(2_500_000))
+_billing_page("billing-paused", fx.PAUSED, views.payment_left())
+_billing_page("billing-below-zero", fx.BELOW_ZERO, views.disputed(2_500_000))
+_billing_page("billing-rich", fx.RICH, views.payment_received(2_500_000), views.payment_in_review(1_000_000))
+_billing_page("billing-new", fx.NEW, views.payment_declined(), is_new=True, period="30d")
+
+
+def _add_credits(name: str, **dialog: str) -> None:
+    @shown(name)
+    def _(theme: Theme) -> str:
+        shell = page("Add credits", "billing", fx.OK, theme)
+        opened = wallet_view.add_credits(fx.OK, **dialog)  # type: ignore[arg-type]
+        return render("billing.html", page=shell, billing=billing(fx.OK), dialog=opened)
+
+
+_add_credits("add-credits")
+_add_credits("add-credits-error", chosen="other", custom="3", error="The smallest top-up is $5.00. Enter 5 to 500.")
+
+
+def call_list(filters: calls_view.CallFilters, calls: list[calls_view.CallFacts], **more: Any) -> calls_view.CallList:
+    return calls_view.call_list(
+        calls,
+        filters=filters,
+        agents=fx.AGENTS,
+        live_calls=3,
+        held_milli_cents=900_000,
+        total=1910,
+        older_before="c1",
+        is_first_page=False,
+        clock=fx.CLOCK,
+        **more,
+    )
+
+
+@shown("calls")
+def _calls(theme: Theme) -> str:
+    shell = page("Calls", "calls", fx.OK, theme, events_url=urls.events("wallet", "calls"))
+    return render("calls.html", page=shell, calls=call_list(calls_view.CallFilters(), fx.CALLS))
+
+
+@shown("calls-none-match")
+def _calls_none_match(theme: Theme) -> str:
+    shell = page("Calls", "calls", fx.OK, theme)
+    return render("calls.html", page=shell, calls=call_list(calls_view.CallFilters("inbound", "busy"), []))
+
+
+@shown("calls-empty")
+def _calls_empty(theme: Theme) -> str:
+    first = calls_view.first_call(fx.NEW, has_key=False, api_url="https://api.example.com")
+    notices = (views.unverified("dana@example.com", 500_000),)
+    shell = page("Calls", "calls", fx.NEW, theme, notices=notices)
+    listed = call_list(calls_view.CallFilters(), [], first_call=first)
+    return render("calls.html", page=shell, calls=listed)
+
+
+def _call_page(name: str, call: calls_view.CallFacts, evidence: list[Evidence], **more: Any) -> None:
+    @shown(name)
+    def _(theme: Theme) -> str:
+        topics = ("wallet", "call", "transcript") if call.is_live else ("wallet",)
+        shell = page(fx.OURS, "calls", fx.OK, theme, events_url=urls.events(*topics))
+        check = more.pop("check", "unchecked" if call.is_live else "agrees")
+        view = call_page(call, evidence, fx.transfers_of(call), clock=fx.CLOCK, check=check, **more)
+        return render("call.html", page=shell, call=view)
+
+
+_RESULT = {"confirmed": False, "rescheduled": True, "new_time": "2026-11-30 09:00", "note": None}
+_call_page(
+    "call", fx.BILLED, fx.BILLED_EVIDENCE,
+    segments=fx.SEGMENTS, result_status="completed", result=_RESULT, metadata={"patient": "okafor-11"},
+)  # fmt: skip
+_call_page("call-live", fx.LIVE, fx.LIVE_EVIDENCE, segments=fx.SEGMENTS[:4])
+_call_page("call-ringing", fx.RINGING, fx.LIVE_EVIDENCE[:0])
+_call_page("call-voicemail", fx.VOICEMAIL, fx.VOICEMAIL_EVIDENCE, segments=fx.SEGMENTS[:1], result_status="skipped")
+_call_page("call-inbound", fx.INBOUND, fx.INBOUND_EVIDENCE, segments=fx.SEGMENTS[:3], result_status="pending")
+_call_page("call-no-answer", fx.NO_ANSWER, fx.NO_ANSWER_EVIDENCE)
+_call_page("call-not-placed", fx.NOT_PLACED, [])
+_call_page("call-refused", fx.REFUSED, [])
+_call_page("call-refunded", fx.REFUNDED, fx.REFUNDED_EVIDENCE)
+_call_page("call-unconfirmed", fx.BILLED, fx.BILLED_EVIDENCE, check="differs")
+
+
+@shown("login")
+def _login(theme: Theme) -> str:
+    form = views.Form({"email": "dana@example.com"})
+    return render("login.html", gate=gate("Log in", theme), form=form, next_url="", free_credit=500_000)
+
+
+@shown("login-wrong")
+def _login_wrong(theme: Theme) -> str:
+    form = views.Form({"email": "dana@example.com"})
+    frame = gate("Log in", theme, views.wrong_login())
+    return render("login.html", gate=frame, form=form, next_url="/billing", free_credit=0)
+
+
+@shown("login-expired")
+def _login_expired(theme: Theme) -> str:
+    frame = gate("Log in", theme, views.session_expired())
+    return render("login.html", gate=frame, form=views.Form(), next_url="/calls", free_credit=500_000)
+
+
+@shown("signup")
+def _signup(theme: Theme) -> str:
+    form = views.Form(
+        {"organisation": "Larkspur Dental", "email": "dana@example"},
+        {"email": "This address has no ending such as .com. Check it and try again."},
+    )
+    frame = gate("Create an account", theme)
+    return render("signup.html", gate=frame, form=form, free_credit=500_000, invitation=None, invitation_token="")
