@@ -98,6 +98,8 @@ class Present:
 
 def post(wallet: Wallet, posting: Posting, present: Present, now: int) -> Transfer | Refusal:
     """The transfer to write, the one that is already there under this key, or why not."""
+    assert posting.amount >= 0 or KINDS[posting.kind].sign == 0, "only an adjustment has a sign"
+    assert posting.pending_id is None or posting.kind in (SETTLE, RELEASE), "only a second phase points at a hold"
     if present.same_key is not None:
         return present.same_key if _same(present.same_key, posting) else Refusal.CONFLICT
     if posting.kind in (SETTLE, RELEASE):
@@ -126,11 +128,12 @@ def _second_phase_refusal(posting: Posting, present: Present) -> Refusal | None:
 
 def _same(transfer: Transfer, posting: Posting) -> bool:
     """A repeat of the same request, as opposed to another one under a used key."""
-    return (transfer.kind, transfer.org_id, transfer.pending_id, transfer.amount) == (
+    amount = transfer.amount if KINDS[transfer.kind].sign else transfer.balance_delta
+    return (transfer.kind, transfer.org_id, transfer.pending_id, amount) == (
         posting.kind,
         posting.org_id,
         posting.pending_id,
-        abs(posting.amount),
+        posting.amount,
     )
 
 

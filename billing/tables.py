@@ -4,8 +4,21 @@ Invariant: `transfers` only grows; a database trigger refuses UPDATE and DELETE,
 add up to. Rows of an organisation are written only under the lock of its wallet row.
 """
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Integer, String, Table, Text
+from sqlalchemy import (
+    DDL,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    event,
+)
 
+from billing.triggers import APPEND_ONLY
 from config.database import metadata
 
 wallets = Table(
@@ -38,8 +51,12 @@ transfers = Table(
     Column("reason", Text, nullable=True),
     Column("created_at", BigInteger, nullable=False),
     CheckConstraint("amount >= 0", name="amount_not_negative"),
+    CheckConstraint("kind <> 'hold' or balance_after >= held_after", name="hold_is_covered"),
     Index(None, "org_id", "sequence", unique=True),
 )
+for _dialect, _statements in APPEND_ONLY.items():
+    for _statement in _statements:
+        event.listen(transfers, "after_create", DDL(_statement).execute_if(dialect=_dialect))  # type: ignore[no-untyped-call]
 
 usage = Table(
     "usage_quarter_hours",

@@ -4,10 +4,12 @@ Owns the connections. Invariant: `Database.write` is the only place where a tran
 begins and commits, and only the door and the migrations call it; everything else reads.
 
 On SQLite one synchronous engine writes from a thread of its own (faster than through aiosqlite, and never two
-writers in a process); reads go through aiosqlite. On Postgres one pool serves both.
+writers in a process); reads go through aiosqlite. On Postgres the writer has a connection of its own, so that no
+number of slow reads can keep it waiting.
 """
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -15,7 +17,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 metadata = MetaData(
@@ -29,6 +32,8 @@ metadata = MetaData(
 )
 
 BUSY_TIMEOUT_MS = 5_000
+CONNECT_TIMEOUT_SECONDS = 5
+COMMAND_TIMEOUT_SECONDS = 10
 T = TypeVar("T")
 
 
@@ -44,15 +49,16 @@ class Database:
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
         if self.is_sqlite:
             self._reader: AsyncEngine = create_async_engine(url)
-            self._writer: Engine | None = create_engine(make_url(url).set(drivername="sqlite+pysqlite"))
+            self._writer: Engine | AsyncEngine = create_engine(make_url(url).set(drivername="sqlite+pysqlite"))
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
             _configure_sqlite(self._reader.sync_engine, begin="BEGIN")
             _configure_sqlite(self._writer, begin="BEGIN IMMEDIATE")
         else:
+            patience = {"timeout": CONNECT_TIMEOUT_SECONDS, "command_timeout": COMMAND_TIMEOUT_SECONDS}
             self._reader = create_async_engine(
-                url, pool_size=pool_size, max_overflow=0, pool_pre_ping=False, pool_timeout=5
+                url, pool_size=pool_size, max_overflow=0, pool_timeout=5, connect_args=patience
             )
-            self._writer = None
+            self._writer = create_async_engine(url, pool_size=1, max_overflow=0, connect_args=patience)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -60,44 +66,72 @@ class Database:
         try:
             async with self._reader.connect() as connection:
                 yield connection
-        except (OSError, DBAPIError, TimeoutError) as error:
+        except (OSError, DBAPIError, TimeoutError, PoolTimeoutError) as error:
             if is_unavailable(error):
                 raise Unavailable("the database cannot be reached") from error
             raise
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one transaction and commit it. Errors of the driver pass through; nothing is then kept."""
-        if self._writer is None:
-            async with self._reader.begin() as connection:
+        if isinstance(self._writer, AsyncEngine):
+            async with self._writer.begin() as connection:
                 return await connection.run_sync(work)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._write_sqlite, work)
-
-    def _write_sqlite(self, work: Callable[[Connection], T]) -> T:
-        assert self._writer is not None
-        with self._writer.begin() as connection:
-            return work(connection)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, _transact, self._writer, work)
 
     async def close(self) -> None:
         await self._reader.dispose()
-        if self._writer is not None:
+        if isinstance(self._writer, AsyncEngine):
+            await self._writer.dispose()
+        else:
             self._writer.dispose()
             self._thread.shutdown()
 
 
+def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
+    with engine.begin() as connection:
+        return work(connection)
+
+
+_AWAY_SQLSTATES = ("08", "53", "57P")
+"""Connection lost; out of connections, memory or disk; shutting down or starting."""
+_AWAY_SQLITE_CODES = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+}
+_PASSING_SQLSTATES = ("23505", "40", "55P03", "0A000")
+"""Unique violation (the other one has committed and will be seen), deadlock or serialisation, lock not available,
+and a cached statement that a migration made stale."""
+
+
 def is_unavailable(error: BaseException) -> bool:
     """Whether the error means "no database there" rather than "these statements are wrong"."""
-    if isinstance(error, DBAPIError):
-        if error.connection_invalidated:
-            return True
-        state = getattr(error.orig, "sqlstate", None) or ""
-        # 08 connection, 57P admin shutdown / cannot connect now, 53300 too many connections
-        if state.startswith(("08", "57P", "53300")):
-            return True
-        text = str(error.orig).lower()
-        return isinstance(error, OperationalError | InterfaceError) and (
-            "connection" in text or "unable to open" in text or "closed" in text
-        )
-    return isinstance(error, OSError | TimeoutError)
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, OSError | TimeoutError | PoolTimeoutError)
+    if isinstance(error.orig, sqlite3.Error):
+        return _sqlite_code(error.orig) & 0xFF in _AWAY_SQLITE_CODES
+    return error.connection_invalidated or _sqlstate(error).startswith(_AWAY_SQLSTATES)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same work may succeed when everything is read again: the fault was in the moment, not in the work."""
+    if is_unavailable(error):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    if isinstance(error.orig, sqlite3.Error):
+        return _sqlite_code(error.orig) in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
+    return _sqlstate(error).startswith(_PASSING_SQLSTATES)
+
+
+def _sqlite_code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0)  # the driver's own refusals carry none
+
+
+def _sqlstate(error: DBAPIError) -> str:
+    return getattr(error.orig, "sqlstate", None) or ""
 
 
 def _configure_sqlite(engine: Engine, begin: str) -> None:

@@ -18,10 +18,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Table
-from sqlalchemy.exc import DBAPIError
 
 from config.clock import Clock, now_ms
-from config.database import Database, is_unavailable
+from config.database import Database, is_unavailable, may_pass
 from config.rows import Read, Rows
 
 log = structlog.get_logger(__name__)
@@ -29,8 +28,7 @@ log = structlog.get_logger(__name__)
 BATCH_LIMIT = 256
 QUEUE_LIMIT = 10_000
 WAIT_LIMIT_MS = 5_000
-ATTEMPTS = 3
-RETRY_DELAYS_SECONDS = (0.02, 0.1)
+RETRY_DELAYS_SECONDS = (0.0, 0.05)
 
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
@@ -89,12 +87,15 @@ class Door:
         self._writer.add_done_callback(self._writer_ended)
 
     async def close(self) -> None:
-        """Finish what waits, then stop."""
-        await self._queue.join()
-        if self._writer is not None:
-            self._writer.cancel()
-            await asyncio.gather(self._writer, return_exceptions=True)
-            self._writer = None
+        """Take no more, finish what waits, then stop."""
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        drained = asyncio.create_task(self._queue.join())
+        await asyncio.wait({drained, writer}, return_when=asyncio.FIRST_COMPLETED)  # a dead writer drains nothing
+        for task in (drained, writer):
+            task.cancel()
+        await asyncio.gather(drained, writer, return_exceptions=True)
 
     @property
     def depth(self) -> int:
@@ -106,6 +107,8 @@ class Door:
         `droppable`: if the caller goes away before its batch begins, the command is not run.
         Raises Busy, Down, or what the fold raised.
         """
+        if self._writer is None:
+            raise Busy("the server is stopping")
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         try:
             self._queue.put_nowait(Waiting(command, answer, self.clock(), droppable))
@@ -145,16 +148,14 @@ class Door:
     async def _run(self, batch: list[Waiting[Any]]) -> None:
         """Commit the batch; what cannot be committed together is halved until the culprit stands alone."""
         failure: Exception | None = None
-        for attempt in range(ATTEMPTS):
+        for delay in (*RETRY_DELAYS_SECONDS, None):
             try:
                 results = await self.database.write(lambda c: self._fold(c, batch))
-            except (DBAPIError, OSError, TimeoutError) as error:
+            except Exception as error:
                 failure = error
-                if attempt < len(RETRY_DELAYS_SECONDS):
-                    await asyncio.sleep(RETRY_DELAYS_SECONDS[attempt])
-            except Exception as error:  # a fault in one command's fold: trying the same again cannot help
-                failure = error
-                break
+                if delay is None or not may_pass(error):
+                    break
+                await asyncio.sleep(delay)
             else:
                 self._answer(batch, results)
                 return

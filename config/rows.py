@@ -79,6 +79,9 @@ class Rows:
     def insert(self, table: Table, row: Row) -> None:
         row_id = row["id"]
         assert row_id not in self._tables[table], f"{table.name} {row_id} is already there"
+        if len(row) != len(table.c):
+            row = {**_defaults(table), **row}  # one shape for the bulk statement, and for the commands that follow
+        assert len(row) == len(table.c), f"{table.name} has no such column"
         self._tables[table][row_id] = self._inserted[table][row_id] = row
         for (indexed, column), index in self._indexes.items():
             if indexed is table:
@@ -104,7 +107,7 @@ class Rows:
             row[name] += amount
 
     def write(self) -> None:
-        for table in sorted({*self._inserted, *self._changed, *self._added}, key=lambda t: t.name):
+        for table in sorted({*self._inserted, *self._changed, *self._added}, key=_write_order):
             if inserted := self._inserted[table]:
                 self._connection.execute(insert(table), [inserted[key] for key in sorted(inserted)])
             shapes: dict[tuple[str, ...], list[Row]] = defaultdict(list)
@@ -137,6 +140,17 @@ class Rows:
 def hot_columns(table: Table) -> list[Column[Any]]:
     """The columns decisions look at; `info={"cold": True}` marks what the door need not carry about."""
     return [column for column in table.c if not column.info.get("cold")]
+
+
+@cache
+def _defaults(table: Table) -> Row:
+    return {column.name: getattr(column.default, "arg", None) for column in table.c}
+
+
+@cache
+def _write_order(table: Table) -> int:
+    """The same in every process, and a row comes after those it refers to."""
+    return table.metadata.sorted_tables.index(table)
 
 
 @cache

@@ -1,0 +1,62 @@
+"""What tests share: databases of both kinds, the door, and organisations with money.
+
+`database_url` runs a test twice, on SQLite and on a real Postgres; each test has a database of its own.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from billing.tables import wallets
+from config.database import Database
+from config.door import Door
+from tests.databases import Postgres, SqliteFiles
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    server = Postgres()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def sqlite_files(tmp_path_factory: pytest.TempPathFactory) -> SqliteFiles:
+    return SqliteFiles(tmp_path_factory.mktemp("sqlite"))
+
+
+@pytest.fixture
+def sqlite_url(sqlite_files: SqliteFiles, tmp_path: Path) -> Iterator[str]:
+    with sqlite_files.database(tmp_path) as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    with postgres.database() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    database = Database(database_url)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def door(database: Database) -> AsyncIterator[Door]:
+    """An open door whose death fails the test."""
+    deaths: list[BaseException] = []
+    door = Door(database, wallets, on_death=deaths.append)
+    door.open()
+    yield door
+    await door.close()
+    assert not deaths

