@@ -8,6 +8,7 @@ import ipaddress
 import signal
 import socket
 import sys
+from collections.abc import Callable
 
 from quart import Quart
 
@@ -39,8 +40,17 @@ def main() -> int:
         return 1
     host, port = sock.getsockname()[:2]
     print(f"simulator: a telephone network on http://{host}:{port}", flush=True)  # noqa: T201
-    asyncio.run(_serve(app, sock))
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(app, sock))
     return 0
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 async def _serve(app: Quart, sock: socket.socket) -> None:

@@ -17,13 +17,13 @@ from urllib.parse import parse_qs, urldefrag, urlencode, urlsplit
 
 import aiohttp
 import yarl
-from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
+from twilio.request_validator import RequestValidator
 
 from simulator.calls import Call, Delivery, Hook
 from simulator.clock import Clock
 from simulator.faults import Fate, dice
 
-MOST_AT_ONCE = 96
+MOST_AT_ONCE = 96  # of callbacks, and as many again of the requests that a call waits for
 MOST_REPLY_BYTES = 65_536
 _FAILURES = {"connect_timeout": "ct", "refused": "ct", "read_timeout": "rt"}
 _IDLE_CONNECTION_SECONDS = 2.0  # below every server's own limit: a reused connection must not be a dead one
@@ -80,7 +80,8 @@ class Courier:
         self._clock = clock
         self._signer = RequestValidator(auth_token)
         self._seed = seed
-        self._places = asyncio.Semaphore(MOST_AT_ONCE)
+        self._callback_places = asyncio.Semaphore(MOST_AT_ONCE)
+        self._voice_places = asyncio.Semaphore(MOST_AT_ONCE)
         self._session: aiohttp.ClientSession | None = None
         self._tasks: set[asyncio.Task[object]] = set()
 
@@ -113,17 +114,21 @@ class Courier:
     async def _deliver(self, call: Call, hook: Hook, delivery: Delivery, delay: float, in_order: bool) -> None:
         if in_order:
             async with call.in_order:
-                await self.send(hook, delivery)
+                await self._send(hook, delivery, self._callback_places)
         else:
             await self._clock.sleep(delay)
-            await self.send(hook, delivery)
+            await self._send(hook, delivery, self._callback_places)
 
-    async def send(self, hook: Hook, delivery: Delivery) -> bool:
-        """Make one request with its retries, written down on `delivery`. Returns whether a 2xx came back."""
+    async def ask(self, hook: Hook, delivery: Delivery) -> None:
+        """Make a request whose reply a call waits for. It is made to its end also when the call is not."""
+        await asyncio.shield(self.spawn(self._send(hook, delivery, self._voice_places)))
+
+    async def _send(self, hook: Hook, delivery: Delivery, places: asyncio.Semaphore) -> None:
+        """Make one request with its retries, written down on `delivery`."""
         url, _ = urldefrag(hook.url)
         if not is_loopback(url):
             delivery.attempts.append({"at": self._clock.epoch_ms(), "result": "not_loopback"})
-            return False
+            return
         overrides = Overrides.of(hook.url)
         in_query = hook.method == "GET"
         if in_query and delivery.params:
@@ -132,8 +137,8 @@ class Courier:
         token = f"{dice(self._seed, hook.url, delivery.event).getrandbits(128):032x}"
         headers = {"X-Twilio-Signature": self.signature(url, body), "User-Agent": "TwilioProxy/1.1"}
         loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + overrides.total_ms / 1000
-        async with self._places:
+        async with places:
+            give_up_at = loop.time() + overrides.total_ms / 1000
             for attempt in range(1 + overrides.retries):
                 if attempt:
                     headers["I-Twilio-Idempotency-Token"] = token
@@ -142,10 +147,9 @@ class Courier:
                 delivery.attempts.append({"at": self._clock.epoch_ms(), "result": result})
                 if isinstance(result, int) and 200 <= result < 300:
                     delivery.delivered = True
-                    break
+                    return
                 if not overrides.retries_after(result) or loop.time() >= give_up_at:
-                    break
-        return delivery.delivered
+                    return
 
     async def _attempt(
         self,
@@ -185,11 +189,12 @@ class Courier:
         except (aiohttp.ClientError, OSError, ValueError):
             return "refused"
 
-    def spawn(self, work: Awaitable[object]) -> None:
+    def spawn(self, work: Awaitable[object]) -> asyncio.Future[object]:
         """Run in the background; `close` ends what is still running."""
         task: asyncio.Task[object] = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def close(self) -> None:
         """End what is under way and close the connections; more may be sent afterwards."""

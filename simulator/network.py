@@ -247,7 +247,7 @@ class Network:
         """Make one signed request about a call, write it down and wait for its reply."""
         delivery = Delivery(event, hook.url, {**self.common_params(call), **(params or {})})
         call.deliveries.append(delivery)
-        await self.courier.send(hook, delivery)
+        await self.courier.ask(hook, delivery)
         return delivery
 
     def common_params(self, call: Call) -> dict[str, str]:

@@ -100,7 +100,8 @@ async def list_calls(network: Network) -> dict[str, Any]:
             wanted.append(partial(_FILTERS[name], value))
         elif name.rstrip("<>=") in ("StartTime", "EndTime"):
             wanted.append(_time_filter(name, value))
-    rows = [call for call in reversed(network.calls.values()) if all(fits(call) for fits in wanted)]
+    calls = (call for call in reversed(network.calls.values()) if not call.deleted)
+    rows = [call for call in calls if all(fits(call) for fits in wanted)]
     query = [pair for pair in args.items(multi=True) if pair[0] != "PageSize"]
     query.append(("PageSize", str(min(page_size, 1000))))
     return page("calls", rows, call_resource, request.path, query)
