@@ -258,11 +258,11 @@ def first_call(wallet: WalletFacts, *, has_key: bool, api_url: str) -> FirstCall
         room=f"room for {wallet.calls_left:,}" if wallet.calls_left else "no room for one yet",
         suggestion=suggestion,
         has_key=has_key,
-        curl=_curl_line(api_url),
+        curl=curl_line(api_url),
     )
 
 
-def _curl_line(api_url: str) -> str:
+def curl_line(api_url: str) -> str:
     """The request to paste; "$YOUR_PHONE" and "$CALLINGBOX_API_KEY" are the reader's own."""
     return f"""curl {api_url}/v1/calls \\
   -H "Authorization: Bearer $CALLINGBOX_API_KEY" \\

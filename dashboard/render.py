@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from dashboard import format as fmt
 from dashboard import urls
+from dashboard.webhooks_view import delivery_state
 
 STATIC = Path(__file__).parent / "static"
 
@@ -51,7 +52,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(urls=urls, static=static)
+    made.globals.update(urls=urls, static=static, delivery_state=delivery_state)
     made.filters.update(
         money=_money,
         dollars=fmt.dollars,

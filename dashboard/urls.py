@@ -28,7 +28,9 @@ LOGIN = "/login"
 LOGOUT = "/logout"
 SIGN_UP = "/signup"
 RESEND_VERIFICATION = "/verify/resend"
+VERIFY = "/verify"
 FORGOT = "/forgot"
+RESET = "/reset"
 
 
 def _under(base: str, *parts: str) -> str:

@@ -92,6 +92,16 @@ class Paging:
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """A page before log-in that only tells something, with what to do next and perhaps another way."""
+
+    heading: str
+    text: str
+    action: Action | None = None
+    other: Action | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ErrorPage:
     """A page for what went wrong: the status, what happened, what to do, and the request to ask us about."""
 
@@ -168,6 +178,47 @@ def disputed(amount_milli_cents: int) -> Notice:
     amount = fmt.dollars(amount_milli_cents)
     text = f"Stripe reported a dispute of {amount}. It was taken from your wallet and comes back if the dispute is won."
     return Notice("warn", "wallet-low", text)
+
+
+_TO_LOGIN = Action("Log in", urls.LOGIN)
+_BACK_TO_LOGIN = Action("Back to log in", urls.LOGIN)
+
+
+def check_your_mail(email: str) -> Message:
+    """After a sign-up."""
+    text = f"We sent a link to {email}. Open it to confirm that the address is yours."
+    again = Action("Send it again", urls.RESEND_VERIFICATION, "post")
+    return Message("Check your mail", text, again, Action("Go to your calls", urls.CALLS))
+
+
+def verified(free_credit_milli_cents: int) -> Message:
+    """After the link; 0 where the free credit was granted before."""
+    credit = f" {fmt.dollars(free_credit_milli_cents)} of free credit is in your wallet."
+    text = "Thank you." + (credit if free_credit_milli_cents else "")
+    return Message("Your email is confirmed", text, _TO_CALLS)
+
+
+def verification_failed() -> Message:
+    """The link is old, used or mistyped."""
+    text = "The link has been used or is too old. Log in and we send you a fresh one."
+    return Message("This link no longer works", text, _TO_LOGIN)
+
+
+def reset_sent(email: str) -> Message:
+    """Says the same whether the address is known or not."""
+    text = f"If {email} has an account here, a link to choose a new password is on its way. It works for an hour."
+    return Message("Check your mail", text, None, _BACK_TO_LOGIN)
+
+
+def reset_failed() -> Message:
+    """The link is old, used or mistyped."""
+    text = "The link has been used or is too old. Ask for a fresh one."
+    return Message("This link no longer works", text, Action("Send a new link", urls.FORGOT), _BACK_TO_LOGIN)
+
+
+def password_changed() -> Notice:
+    """On the log-in page after a reset."""
+    return Notice("good", "check", "Your password is changed. Log in with the new one.")
 
 
 def wrong_login() -> Notice:

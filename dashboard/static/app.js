@@ -237,7 +237,7 @@ document.addEventListener("submit", async (event) => {
     const answer = await fetch(form.action, { method: "POST", body: new FormData(form) });
     if (!answer.ok) throw new Error(answer.status);
     adopt(await answer.text(), (part) => part.id === form.dataset.part);
-    document.getElementById(form.dataset.part).querySelector("[data-focus]")?.focus();
+    form.reset();
   } catch {
     form.submit();
   }
@@ -247,6 +247,7 @@ document.addEventListener("submit", async (event) => {
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 
 enhance(document);
+document.querySelector(".nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
 if (page.events) listen();
 if (document.querySelector("[data-clock], [data-cost]") || page.events) setInterval(tick, 1000);
 const dialog = document.querySelector("dialog[open]");

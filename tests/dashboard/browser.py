@@ -33,20 +33,31 @@ class _Gallery(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         name = parts.path.removeprefix("/")
+        if name == "events":
+            return self._stream()
         if name.startswith("static/") and (STATIC / name.removeprefix("static/")).is_file():
             body, kind = (STATIC / name.removeprefix("static/")).read_bytes(), mimetypes.guess_type(name)[0]
         elif name in GALLERY:
             theme = parse_qs(parts.query).get("theme", ["system"])[0]
             body, kind = GALLERY[name](theme).encode(), "text/html; charset=utf-8"  # type: ignore[arg-type]
         else:
-            self.send_error(404)
-            return
+            return self.send_error(404)
         self.send_response(200)
         self.send_header("Content-Type", kind or "application/octet-stream")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Content-Security-Policy", CONTENT_SECURITY_POLICY)
         self.end_headers()
         self.wfile.write(body)
+        return None
+
+    def _stream(self) -> None:
+        """A stream on which nothing ever changes."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        self.wfile.write(b"event: ping\ndata:\n\n")
+        self.wfile.flush()
+        self.server.closing.wait()  # type: ignore[attr-defined]
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Quiet."""
@@ -56,9 +67,11 @@ class _Gallery(BaseHTTPRequestHandler):
 def serve_gallery() -> Iterator[str]:
     """The address under which each page of the gallery is found by its name, with ?theme=dark if wished."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Gallery)
+    server.closing = threading.Event()  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
+        server.closing.set()  # type: ignore[attr-defined]
         server.shutdown()
         server.server_close()

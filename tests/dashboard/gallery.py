@@ -9,6 +9,7 @@ from dashboard.charts import UsageDay
 from dashboard.receipt_view import Evidence
 from dashboard.render import render
 from tests.dashboard import fixtures as fx
+from tests.dashboard import workspace_fixtures as ws
 
 Theme = views.Theme
 Renderer = Callable[[Theme], str]
@@ -185,3 +186,82 @@ def _signup(theme: Theme) -> str:
     )
     frame = gate("Create an account", theme)
     return render("signup.html", gate=frame, form=form, free_credit=500_000, invitation=None, invitation_token="")
+
+
+@shown("signup-invited")
+def _signup_invited(theme: Theme) -> str:
+    form = views.Form({"email": "kim@example.com"})
+    return render(
+        "signup.html",
+        gate=gate("Join", theme),
+        form=form,
+        free_credit=0,
+        invitation="Larkspur Dental",
+        invitation_token="i1",
+    )
+
+
+@shown("forgot")
+def _forgot(theme: Theme) -> str:
+    return render("forgot.html", gate=gate("Forgot your password", theme), form=views.Form())
+
+
+@shown("reset")
+def _reset(theme: Theme) -> str:
+    form = views.Form({}, {"password": "Choose 12 characters or more."})
+    frame = gate("Choose a new password", theme)
+    return render("reset.html", gate=frame, form=form, token="r1", email="dana@example.com")
+
+
+def _message(name: str, message: views.Message) -> None:
+    @shown(name)
+    def _(theme: Theme) -> str:
+        return render("message.html", gate=gate(message.heading, theme), message=message)
+
+
+_message("check-your-mail", views.check_your_mail("dana@example.com"))
+_message("verified", views.verified(500_000))
+_message("verification-failed", views.verification_failed())
+_message("reset-sent", views.reset_sent("dana@example.com"))
+_message("reset-failed", views.reset_failed())
+
+
+def _error(status: int, **more: str) -> None:
+    @shown(f"error-{status}")
+    def _(theme: Theme) -> str:
+        error = views.error_page(status, **more)
+        return render("error.html", gate=gate(error.heading, theme), error=error)
+
+
+_error(403)
+_error(404)
+_error(429, retry_url="/calls")
+_error(500, request_id="req_0198f3c2", retry_url="/calls")
+_error(503, request_id="req_0198f3c3", retry_url="/calls")
+
+
+def _workspace(name: str, template: str, title: str, section: views.Section, **context: Any) -> None:
+    @shown(name)
+    def _(theme: Theme) -> str:
+        return render(template, page=page(title, section, fx.OK, theme), **context)
+
+
+_workspace("agents", "agents.html", "Agents", "agents", agents=ws.AGENTS)
+_workspace("agents-empty", "agents.html", "Agents", "agents", agents=())
+_workspace("agent-new", "agent.html", "New agent", "agents", agent=ws.NEW_AGENT)
+_workspace("agent", "agent.html", "Appointment reminder", "agents", agent=ws.AGENT)
+_workspace("agent-error", "agent.html", "Front desk", "agents", agent=ws.AGENT_WITH_ERRORS)
+_workspace("numbers", "numbers.html", "Numbers", "numbers", numbers=ws.NUMBERS, search=ws.FOUND)
+_workspace("numbers-empty", "numbers.html", "Numbers", "numbers", numbers=(), search=ws.NOT_FOUND)
+_workspace("number", "number.html", "Number", "numbers", view=ws.NUMBER)
+_workspace("api-keys", "api_keys.html", "API keys", "api_keys", view=ws.KEYS)
+_workspace("api-keys-created", "api_keys.html", "API keys", "api_keys", view=ws.KEY_CREATED)
+_workspace("api-keys-empty", "api_keys.html", "API keys", "api_keys", view=ws.NO_KEYS)
+_workspace("do-not-call", "do_not_call.html", "Do not call", "do_not_call", view=ws.DO_NOT_CALL)
+_workspace("do-not-call-empty", "do_not_call.html", "Do not call", "do_not_call", view=ws.NOBODY)
+_workspace("webhooks", "webhooks.html", "Webhooks", "webhooks", view=ws.WEBHOOKS)
+_workspace("webhooks-empty", "webhooks.html", "Webhooks", "webhooks", view=ws.NO_WEBHOOKS)
+_workspace("endpoint", "endpoint.html", "Endpoint", "webhooks", view=ws.ENDPOINT)
+_workspace("endpoint-disabled", "endpoint.html", "Endpoint", "webhooks", view=ws.ENDPOINT_DISABLED)
+_workspace("delivery", "delivery.html", "Delivery", "webhooks", view=ws.DELIVERY)
+_workspace("settings", "settings.html", "Settings", "settings", view=ws.SETTINGS)

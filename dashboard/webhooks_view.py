@@ -1,0 +1,115 @@
+"""Webhook endpoints and deliveries: what their pages take.
+
+Pure. The one invariant: a signing secret is in a view only on the page that answers its creation or rotation.
+"""
+
+from dataclasses import dataclass
+
+from dashboard.views import Choice, Form, Paging
+
+EVENTS = {
+    "call.queued": "Credits are reserved; the call is about to be dialed",
+    "call.ringing": "It rings",
+    "call.answered": "Somebody or something picked up",
+    "call.voicemail": "A machine answered",
+    "call.completed": "It ended, with its result and its charge",
+    "call.failed": "It could not be placed",
+    "call.no_answer": "Nobody answered",
+    "call.busy": "The line was busy",
+    "call.canceled": "It was canceled before it was answered",
+    "balance.low": "There is room for one more call",
+    "calls.paused": "There is no room for another call",
+    "topup.succeeded": "A payment arrived",
+}
+"""Every event an endpoint may subscribe to, and what it tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointRow:
+    """An endpoint; `events` ("*",) is all of them, `failures` those in a row."""
+
+    id: str
+    url: str
+    description: str
+    events: tuple[str, ...]
+    is_enabled: bool
+    failures: int
+    disabled_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """A delivery of one event to one address; `state` is pending, delivered or exhausted."""
+
+    id: str
+    event_type: str
+    url: str
+    call_id: str | None
+    state: str
+    attempts: int
+    answer: str
+    created_at: int
+    next_attempt_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try: what the other side answered, or why it could not."""
+
+    at: int
+    duration_ms: int
+    status: int | None
+    body: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhooksPage:
+    """All endpoints and the latest deliveries; `form` creates an endpoint, `default_secret_set` signs the rest."""
+
+    endpoints: tuple[EndpointRow, ...]
+    deliveries: tuple[DeliveryRow, ...]
+    form: Form
+    events: tuple[Choice, ...]
+    paging: Paging
+    secret: str = ""
+    """A secret just created, shown this once."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointPage:
+    """One endpoint: its form, secret, and deliveries."""
+
+    endpoint: EndpointRow
+    form: Form
+    events: tuple[Choice, ...]
+    deliveries: tuple[DeliveryRow, ...]
+    paging: Paging
+    secret: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryPage:
+    """One delivery with the request as sent and every answer, newest last."""
+
+    delivery: DeliveryRow
+    headers: tuple[tuple[str, str], ...]
+    body: str
+    attempts: tuple[Attempt, ...]
+
+
+_STATES = {
+    "pending": ("processing", "wait", "Pending"),
+    "delivered": ("paid", "completed", "Delivered"),
+    "exhausted": ("failed", "failed", "Gave up"),
+}
+
+
+def delivery_state(state: str) -> tuple[str, str, str]:
+    """A delivery's state as the status part takes it: key of its colour, icon and word."""
+    return _STATES.get(state, ("processing", "wait", state.replace("_", " ").capitalize()))
+
+
+def event_choices(chosen: tuple[str, ...]) -> tuple[Choice, ...]:
+    """The events to tick; ("*",) ticks all."""
+    return tuple(Choice(name, name, "*" in chosen or name in chosen, detail) for name, detail in EVENTS.items())

@@ -1,0 +1,228 @@
+"""Agents, numbers, keys, webhooks and settings of the fixtures' organisation."""
+
+import json
+from dataclasses import replace
+
+from dashboard import calls_view, wallet_view
+from dashboard.views import Choice, Form, Paging
+from dashboard.webhooks_view import (
+    Attempt,
+    DeliveryPage,
+    DeliveryRow,
+    EndpointPage,
+    EndpointRow,
+    WebhooksPage,
+    event_choices,
+)
+from dashboard.workspace_view import (
+    AgentPage,
+    AgentRow,
+    ApiKeyRow,
+    ApiKeysPage,
+    DoNotCallPage,
+    DoNotCallRow,
+    Invitation,
+    Member,
+    NumberPage,
+    NumberRow,
+    NumberSearch,
+    Offer,
+    SettingsPage,
+    TryLine,
+    TryPanel,
+    agent_form,
+    phone_choice,
+)
+from tests.dashboard import fixtures as fx
+
+OLD = fx.ms("10:00:00", "2026-08-03")
+NONE = Form()
+
+AGENTS = (
+    AgentRow("a1", "Appointment reminder", "outbound", (fx.OURS,), "en-US", 3600, fx.ms("09:12:00")),
+    AgentRow("a2", "Six-month recall", "outbound", (fx.OURS, "+14155550123"), "en-US", 600, OLD),
+    AgentRow("a3", "Front desk", "inbound", (), "es-US", 1800, OLD),
+)
+_TOOLS = [{"type": "http", "name": "free_slots", "policy": "read", "url": "https://example.com/slots"}]
+_FIELDS = {
+    "name": "Appointment reminder",
+    "first_message": "Hello, am I speaking with {{ patient }}?",
+    "persona": "A calm receptionist who keeps sentences short.",
+    "instructions": "Remind the patient of the visit. If they cannot come, offer another time.",
+    "returns": {"confirmed": "boolean", "new_time": "string"},
+    "tools": json.dumps(_TOOLS, indent=2),
+    "voicemail_action": "leave_message",
+    "voicemail_message": "Hello, this is Larkspur Dental with a reminder of your visit.",
+    "max_duration_seconds": 600,
+    "silence_timeout_seconds": 8,
+    "transfer_number": "+14155550123",
+    "webhook_url": "",
+}
+_LANGUAGES = (Choice("en-US", "English (US)", True), Choice("es-US", "Spanish (US), beta"))
+_VOICES = (Choice("", "Standard", True), Choice("v2", "Warm"))
+_NUMBERS = (
+    phone_choice("n1", fx.OURS, True),
+    Choice("n2", "+1 415 555 0123", False, "Front desk answers it"),
+)
+AGENT = AgentPage(
+    id="a1",
+    name="Appointment reminder",
+    kind="outbound",
+    form=agent_form(_FIELDS),
+    numbers=_NUMBERS,
+    primary_numbers=_NUMBERS[:1],
+    languages=_LANGUAGES,
+    voices=_VOICES,
+    trial=TryPanel(
+        "c1",
+        (
+            TryLine("agent", "Hello, am I speaking with Ms Okafor?"),
+            TryLine("person", "Yes. I can’t come on Wednesday."),
+            TryLine("agent", "No problem. Would Monday at 9:00 suit you?", "would call free_slots"),
+        ),
+    ),
+)
+NEW_AGENT = replace(AGENT, id="", name="", form=NONE, numbers=(), trial=None)
+AGENT_WITH_ERRORS = replace(
+    AGENT,
+    kind="inbound",
+    form=replace(
+        agent_form(_FIELDS | {"tools": "[{]"}),
+        errors={
+            "tools": "This is not JSON: expected a property name at line 1, column 3.",
+            "max_duration_minutes": "Enter 1 to 60.",
+        },
+        error="Nothing was saved: two fields need another look.",
+    ),
+    trial=TryPanel(error="The agent could not answer. Try again in a moment.", ended=True),
+)
+
+NUMBERS = (
+    NumberRow(
+        "n1",
+        fx.OURS,
+        "Main line",
+        "Local",
+        "active",
+        "Front desk",
+        ("Appointment reminder",),
+        100_000,
+        fx.ms("09:00:00", "2026-12-14"),
+    ),
+    NumberRow("n2", "+14155550123", "", "Local", "past_due", "", (), 100_000, fx.ms("09:00:00", "2026-11-21")),
+    NumberRow("n3", "+14155550124", "", "Local", "active", "", ("Six-month recall",), 0, None),
+)
+_COUNTRIES = (Choice("US", "United States", True), Choice("CA", "Canada"))
+_KINDS = (Choice("local", "Local", True), Choice("toll_free", "Toll-free"))
+FOUND = NumberSearch(
+    Form({"area_code": "415"}),
+    _COUNTRIES,
+    _KINDS,
+    tuple(Offer(f"+1415555016{i}", "San Francisco, CA", "Local", 100_000) for i in range(4)),
+)
+NOT_FOUND = NumberSearch(Form({"area_code": "999"}), _COUNTRIES, _KINDS, ())
+NUMBER = NumberPage(
+    NUMBERS[0],
+    Form({"friendly_name": "Main line"}),
+    (Choice("", "Nobody"), Choice("a3", "Front desk", True)),
+    (Choice("", "Nowhere: the caller hears a busy tone", True), phone_choice("v1", "+14155550199", False)),
+)
+
+_EXPIRIES = (
+    Choice("", "Never", True),
+    Choice("30", "In 30 days"),
+    Choice("90", "In 90 days"),
+    Choice("365", "In a year"),
+)
+KEYS = ApiKeysPage(
+    (
+        ApiKeyRow("k1", "Booking server", "sk_live_7Qm2", "active", OLD, "dana@example.com", fx.NOW - 61_000, None),
+        ApiKeyRow("k2", "Laptop", "sk_live_x9Ab", "active", OLD, "", None, fx.ms("00:00:00", "2027-02-01")),
+        ApiKeyRow("k3", "Old server", "sk_live_1c0d", "revoked", OLD, "kim@example.com", OLD + 86_400_000, None),
+    ),
+    Form({}, {"name": "A key needs a name. Say where it is used."}),
+    _EXPIRIES,
+)
+KEY_CREATED = replace(
+    KEYS,
+    form=NONE,
+    secret="sk_live_7Qm2vUoXc3nTqkS9eYbJwRfZ0aLhGdPi",
+    try_line=calls_view.curl_line("https://api.example.com"),
+)
+NO_KEYS = ApiKeysPage((), NONE, _EXPIRIES)
+
+DO_NOT_CALL = DoNotCallPage(
+    (
+        DoNotCallRow("d1", "+14155550142", fx.ms("18:02:11"), call_id=fx.BILLED.id),
+        DoNotCallRow("d2", "+14155550143", OLD, note="Asked by mail", added_by="dana@example.com"),
+        DoNotCallRow("d3", "+14155550144", OLD),
+    ),
+    Form({"number": "555"}, {"number": "This is not a phone number. Write it as +14155550123."}),
+    Paging("3 of 3 numbers"),
+)
+NOBODY = DoNotCallPage((), NONE, Paging("0 numbers"))
+
+_URL = "https://hooks.example.com/callingbox/production/inbound-and-outbound"
+ENDPOINTS = (
+    EndpointRow("e1", _URL, "Booking server", ("*",), True, 0),
+    EndpointRow("e2", "https://example.com/hook", "", ("call.completed", "call.failed"), True, 3),
+    EndpointRow("e3", "https://old.example.com/hook", "Old server", ("*",), False, 10, OLD),
+)
+DELIVERIES = (
+    DeliveryRow("v1", "call.completed", _URL, fx.BILLED.id, "delivered", 1, "200", fx.ms("19:22:41.000")),
+    DeliveryRow(
+        "v2",
+        "call.voicemail",
+        "https://example.com/hook",
+        fx.VOICEMAIL.id,
+        "pending",
+        2,
+        "503",
+        fx.ms("19:17:36.500"),
+        fx.NOW + 300_000,
+    ),
+    DeliveryRow("v3", "balance.low", "https://old.example.com/hook", None, "exhausted", 8, "No answer in 10 s", OLD),
+)
+WEBHOOKS = WebhooksPage(
+    ENDPOINTS, DELIVERIES, NONE, event_choices(("*",)), Paging("3 deliveries", "", "/webhooks?before=v3")
+)
+NO_WEBHOOKS = WebhooksPage(
+    (),
+    (),
+    Form({"url": "http://example.com"}, {"url": "The address must begin with https://."}),
+    event_choices(("call.completed",)),
+    Paging(""),
+)
+ENDPOINT = EndpointPage(
+    ENDPOINTS[1],
+    Form({"url": ENDPOINTS[1].url, "description": ""}),
+    event_choices(ENDPOINTS[1].events),
+    DELIVERIES[:2],
+    Paging("2 deliveries"),
+    secret="whsec_4nOe2Qz7bXkTt0uYp1LrCw",
+)
+ENDPOINT_DISABLED = replace(ENDPOINT, endpoint=ENDPOINTS[2], deliveries=(), secret="")
+_BODY = {"id": "0198f3c2", "type": "call.completed", "data": {"call": {"id": fx.BILLED.id, "status": "completed"}}}
+DELIVERY = DeliveryPage(
+    DELIVERIES[1],
+    (
+        ("CallingBox-Event-Type", "call.voicemail"),
+        ("CallingBox-Signature", "t=1795634259,v1=5257a869e7ecebeda32affa62cdca3fa51cad7e77a0e56ff536d0ce8e108d8bd"),
+    ),
+    json.dumps(_BODY, indent=2),
+    (
+        Attempt(fx.ms("19:17:36.900"), 10_000, None, "", "no answer in 10 s"),
+        Attempt(fx.ms("19:18:37.900"), 212, 503, "<html><body>Service Unavailable</body></html>"),
+    ),
+)
+
+SETTINGS = SettingsPage(
+    organisation_form=Form({"name": "Larkspur Dental"}),
+    zones=(Choice("UTC", "UTC", True), Choice("America/New_York", "America/New_York")),
+    longest_calls=wallet_view.longest_calls(fx.OK, 3600),
+    discloses_ai=True,
+    members=(Member("u1", "dana@example.com", OLD, True), Member("u2", "kim@example.com", OLD, False)),
+    invitations=(Invitation("i1", "lee@example.com", fx.ms("09:00:00")),),
+    invite_form=Form({"email": "x"}, {"email": "This is not an email address."}),
+    password_form=Form({}, {"current_password": "This is not your current password."}),
+)
