@@ -107,7 +107,7 @@ class Door:
         `droppable`: if the caller goes away before its batch begins, the command is not run.
         Raises Busy, Down, or what the fold raised.
         """
-        if self._writer is None:
+        if self._writer is None or self._writer.done():
             raise Busy("the server is stopping")
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         try:

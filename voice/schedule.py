@@ -11,8 +11,8 @@ from voice.vocabulary import DialState
 
 DIAL_STALE_MS = 60_000
 """A dial still only intended after this long died with its process: it has become unknown."""
-FIRST_LOOKUP_MS = 15_000
-"""How soon a dial whose answer was lost is looked for."""
+FIRST_LOOKUP_MS = 30_000
+"""How soon a dial whose answer was lost is looked for: not before any other dial of the pair has been answered."""
 HANG_UP_RETRY_MS = (5_000, 10_000, 20_000, 40_000, 60_000)
 VERDICT_RETRY_MS = 15_000
 

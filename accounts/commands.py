@@ -1,0 +1,127 @@
+"""The commands that change organisations and their keys.
+
+Invariant: an organisation, its wallet, its first user and its free credit come into being together.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from accounts.keys import SHOWN_LENGTH, hash_of
+from accounts.tables import api_keys, organisations, users
+from billing import ledger
+from billing.posting import Posting
+from billing.tables import transfers, wallets
+from config.rows import Read, Rows
+
+
+@dataclass(frozen=True, slots=True)
+class CreateOrganisation:
+    """With its owner, a first API key and, where `free_credit_milli_cents` > 0, the free credit."""
+
+    org_id: str
+    user_id: str
+    key_id: str
+    transfer_id: str
+    name: str
+    email: str
+    password_hash: str
+    api_key: str
+    free_credit_milli_cents: int
+
+    def locate(self) -> Sequence[Read]:
+        return ()
+
+    def organisations(self, located: Rows) -> Iterable[str]:
+        return ()  # it does not exist yet, so nobody else can be changing it
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        return (
+            Read(organisations, "id", (self.org_id,)),
+            Read(users, "email", (self.email,)),
+            Read(transfers, "source_key", (f"{self.org_id}:free_credit",)),
+        )
+
+    def fold(self, rows: Rows, now: int) -> str | None:
+        """The organisation's id, or None if the e-mail address is taken."""
+        if rows.get(organisations, self.org_id) is not None:
+            return self.org_id
+        if rows.find(users, "email", self.email):
+            return None
+        rows.insert(
+            organisations,
+            {
+                "id": self.org_id,
+                "name": self.name,
+                "timezone": "UTC",
+                "max_call_duration_seconds": None,
+                "disclose_ai": True,
+                "suspended_at": None,
+                "created_at": now,
+            },
+        )
+        rows.insert(wallets, {"id": self.org_id, "balance": 0, "held": 0, "sequence": 0})
+        rows.insert(
+            users,
+            {
+                "id": self.user_id,
+                "org_id": self.org_id,
+                "email": self.email,
+                "password_hash": self.password_hash,
+                "verified_at": now,
+                "created_at": now,
+            },
+        )
+        insert_key(rows, self.key_id, self.org_id, self.user_id, "First key", self.api_key, None, now)
+        if self.free_credit_milli_cents:
+            key = f"{self.org_id}:free_credit"
+            posting = Posting(self.transfer_id, key, self.org_id, "free_credit", self.free_credit_milli_cents)
+            ledger.apply(rows, posting, now)
+        return self.org_id
+
+
+@dataclass(frozen=True, slots=True)
+class CreateKey:
+    """One more API key for an organisation."""
+
+    key_id: str
+    org_id: str
+    name: str
+    api_key: str
+    user_id: str | None = None
+    expires_at: int | None = None
+
+    def locate(self) -> Sequence[Read]:
+        return ()
+
+    def organisations(self, located: Rows) -> Iterable[str]:
+        return (self.org_id,)
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        return (Read(organisations, "id", (self.org_id,)), Read(api_keys, "id", (self.key_id,)))
+
+    def fold(self, rows: Rows, now: int) -> str | None:
+        """The key's id, or None if there is no such organisation."""
+        if rows.get(organisations, self.org_id) is None:
+            return None
+        if rows.get(api_keys, self.key_id) is None:
+            insert_key(rows, self.key_id, self.org_id, self.user_id, self.name, self.api_key, self.expires_at, now)
+        return self.key_id
+
+
+def insert_key(
+    rows: Rows, key_id: str, org_id: str, user_id: str | None, name: str, key: str, expires_at: int | None, now: int
+) -> None:
+    rows.insert(
+        api_keys,
+        {
+            "id": key_id,
+            "org_id": org_id,
+            "user_id": user_id,
+            "name": name,
+            "prefix": key[:SHOWN_LENGTH],
+            "key_hash": hash_of(key),
+            "expires_at": expires_at,
+            "revoked_at": None,
+            "created_at": now,
+        },
+    )

@@ -1,0 +1,38 @@
+"""What may stand in a name, an e-mail address and a password.
+
+Invariant: an e-mail address is kept in one normal form, so that one person cannot be two by spelling.
+"""
+
+import re
+
+from accounts.passwords import LONGEST, SHORTEST
+
+EMAIL = re.compile(r"[^@\s\x00-\x1f]{1,64}@[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)+")
+LONGEST_EMAIL = 254
+LONGEST_NAME = 100
+
+
+class BadIdentity(Exception):
+    """The message says what to change."""
+
+
+def check_email(email: str) -> str:
+    """The address as we keep it. Raises BadIdentity."""
+    normal = email.strip().lower()
+    if len(normal) > LONGEST_EMAIL or not EMAIL.fullmatch(normal):
+        raise BadIdentity("Enter an email address like name@example.com.")
+    return normal
+
+
+def check_name(name: str) -> str:
+    """Raises BadIdentity."""
+    normal = " ".join(name.split())
+    if not normal or len(normal) > LONGEST_NAME or not normal.isprintable():
+        raise BadIdentity(f"A name has 1 to {LONGEST_NAME} printable characters.")
+    return normal
+
+
+def check_password(password: str) -> None:
+    """Raises BadIdentity."""
+    if not SHORTEST <= len(password) <= LONGEST:
+        raise BadIdentity(f"A password has {SHORTEST} to {LONGEST} characters.")

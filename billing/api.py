@@ -1,0 +1,58 @@
+"""The public API of the money: `/v1/billing/…`.
+
+Invariant: what it shows is read from the ledger at that moment, never from a copy.
+"""
+
+from quart import Blueprint, Response, current_app
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from accounts.auth import caller
+from accounts.organisations import default_hold
+from billing.ledger import list_transfers, read_wallet, sequence_of
+from billing.presenting import transfer_object, wallet_object
+from config.database import Database
+from config.errors import not_found
+from config.http import Cursor, answer, query_as
+from config.settings import Settings
+
+blueprint = Blueprint("billing", __name__)
+
+
+@blueprint.get("/v1/billing/wallet")
+async def get_wallet() -> Response:
+    """Balance, held, available, and how many calls of the organisation's longest length still fit."""
+    org_id = caller().org_id
+    settings: Settings = current_app.extensions["settings"]
+    async with _database().read() as connection:
+        wallet = await read_wallet(connection, org_id)
+        hold = await default_hold(connection, org_id, settings)
+    assert wallet is not None
+    return answer(wallet_object(wallet, hold))
+
+
+@blueprint.get("/v1/billing/transfers")
+async def get_transfers() -> Response:
+    """Every movement of the organisation's credit, newest first. Cursors are transfer ids."""
+    query = query_as(Cursor)
+    limit = query.checked_limit()
+    org_id = caller().org_id
+    async with _database().read() as connection:
+        before = await _sequence(connection, org_id, query.starting_after)
+        after = await _sequence(connection, org_id, query.ending_before)
+        rows = await list_transfers(connection, org_id, limit=limit + 1, before=before, after=after)
+    page = rows[-limit:] if query.ending_before is not None else rows[:limit]
+    return answer({"data": [transfer_object(row) for row in page], "has_more": len(rows) > limit})
+
+
+async def _sequence(connection: AsyncConnection, org_id: str, cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    sequence = await sequence_of(connection, org_id, cursor)
+    if sequence is None:
+        raise not_found("transfer", cursor)
+    return sequence
+
+
+def _database() -> Database:
+    database: Database = current_app.extensions["database"]
+    return database

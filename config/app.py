@@ -1,0 +1,127 @@
+"""The application: the only place where the rooms are wired together.
+
+Invariant: `create_app` makes everything from its settings and keeps nothing in module globals, so that several
+applications can live in one process.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from quart import Quart, Response, request
+from quart_schema import QuartSchema
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from accounts.auth import require_key
+from billing import api as billing_api
+from config import health
+from config.clock import new_id
+from config.database import Unavailable
+from config.door import Busy, Down
+from config.errors import ApiError
+from config.http import MAX_BODY_BYTES, answer
+from config.logs import configure
+from config.machinery import Machinery
+from config.migrate import migrate_embedded
+from config.rate_limit import RateLimit
+from config.settings import Settings, load
+from voice import api as voice_api
+from voice.signature import SignatureCheck
+from webhooks import twilio as twilio_webhooks
+
+log = structlog.get_logger(__name__)
+
+
+def create_app(settings: Settings | None = None) -> Quart:
+    """The web application; on the embedded database it also does the worker's work. Raises BadSettings."""
+    settings = settings or load()
+    configure(settings.log_level)
+    app = Quart("callingbox", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.config["BODY_TIMEOUT"] = 20
+    machinery = Machinery(settings)
+    app.extensions.update(
+        settings=settings,
+        database=machinery.database,
+        door=machinery.door,
+        calls=machinery.calls,
+        signature=SignatureCheck(settings.carrier_auth_token, settings.public_base_url),
+        rate_limit=RateLimit(settings.rate_limit_per_minute),
+    )
+    _add_lifecycle(app, machinery)
+    _add_errors(app)
+    for room in (voice_api, billing_api):
+        room.blueprint.before_request(require_key)
+        app.register_blueprint(room.blueprint)
+    app.register_blueprint(twilio_webhooks.blueprint)
+    app.register_blueprint(health.blueprint)
+    QuartSchema(app, openapi_path="/openapi.json", swagger_ui_path=None, redoc_ui_path=None, scalar_ui_path=None)
+    return app
+
+
+def _add_lifecycle(app: Quart, machinery: Machinery) -> None:
+    tasks: list[asyncio.Task[None]] = []
+
+    @app.before_serving
+    async def start() -> None:
+        if machinery.database.is_sqlite:
+            await asyncio.to_thread(migrate_embedded, machinery.settings.database_url)
+        await machinery.open()
+        if machinery.database.is_sqlite:
+            tasks.append(asyncio.create_task(machinery.sweeper.run(machinery.settings.sweep_interval_seconds)))
+
+    @app.after_serving
+    async def stop() -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await machinery.close()
+
+
+def _add_errors(app: Quart) -> None:
+    @app.before_request
+    async def name_request() -> None:
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=new_id(), path=request.path)
+
+    def handle(kind: type[Exception], make: Callable[[Exception], ApiError]) -> None:
+        async def handler(error: Exception) -> Response:
+            made = error if isinstance(error, ApiError) else make(error)
+            return answer(made.body, made.status, made.headers)
+
+        app.register_error_handler(kind, handler)
+
+    handle(ApiError, lambda error: ApiError(500, "internal_error", "unreachable"))
+    handle(Unavailable, lambda error: _busy("The database cannot be reached just now. Nothing was changed; try again."))
+    handle(Down, lambda error: _busy("The database cannot be reached just now. Nothing was lost; try again."))
+    handle(Busy, lambda error: _busy("The server is over capacity. Nothing was changed; try again."))
+    handle(
+        RequestEntityTooLarge,
+        lambda error: ApiError(400, "body_too_large", f"The body is larger than {MAX_BODY_BYTES} bytes.", field="body"),
+    )
+    handle(HTTPException, _http_error)
+    handle(Exception, _unexpected)
+
+
+def _busy(message: str) -> ApiError:
+    return ApiError(503, "over_capacity", message, headers={"Retry-After": "1"})
+
+
+_HTTP_CODES = {
+    400: ("invalid_request", "The request cannot be understood."),
+    404: ("not_found", "There is nothing at this address."),
+    405: ("method_not_allowed", "This address does not take this method."),
+    408: ("request_timeout", "The request's body did not arrive in time."),
+    415: ("unsupported_media_type", "Send JSON."),
+}
+
+
+def _http_error(error: Exception) -> ApiError:
+    status = getattr(error, "code", None) or 500
+    code, message = _HTTP_CODES.get(status, ("http_error", "The request failed."))
+    return ApiError(status, code, message)
+
+
+def _unexpected(error: Exception) -> ApiError:
+    log.exception("unexpected_error", error=type(error).__name__)
+    return ApiError(500, "internal_error", "Something went wrong on our side. Nothing was half done; try again.")

@@ -1,0 +1,319 @@
+"""`callingbox-server`: the command line of whoever runs the server.
+
+Invariant: data is JSON alone on standard output, logs and faults go to standard error, an error is one line and exit
+code 1. Every command works beside a running server, and imports only what it needs.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from config.settings import BadSettings, Settings, load
+
+if TYPE_CHECKING:
+    from config.database import Database
+    from config.door import Door
+
+
+class Fault(click.ClickException):
+    """One line on standard error, exit code 1."""
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"callingbox-server: {self.message}", err=True)
+
+
+def settings() -> Settings:
+    try:
+        return load()
+    except BadSettings as error:
+        raise Fault("the environment cannot be used:\n  " + "\n  ".join(error.faults)) from None
+
+
+def show(data: Any) -> None:
+    click.echo(json.dumps(data, ensure_ascii=False))
+
+
+def through_door(work: "Callable[[Database, Door, Settings], Awaitable[Any]]") -> Any:
+    """Run `work` with a database and a door of our own; the embedded database is made if it is missing."""
+    loaded = settings()
+
+    async def run() -> Any:
+        from billing.tables import wallets
+        from config.database import Database
+        from config.door import Door
+        from config.logs import configure
+
+        configure(loaded.log_level)
+        database = Database(loaded.database_url)
+        door = Door(database, wallets)
+        door.open()
+        try:
+            return await work(database, door, loaded)
+        finally:
+            await door.close()
+            await database.close()
+
+    prepare(loaded)
+    return run_safely(run)
+
+
+def prepare(loaded: Settings) -> None:
+    if loaded.database_url.startswith("sqlite"):
+        from config.migrate import migrate_embedded
+
+        migrate_embedded(loaded.database_url)
+
+
+def run_safely(run: Callable[[], Awaitable[Any]]) -> Any:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from config.database import Unavailable
+    from config.door import Busy, Down
+
+    async def wrapped() -> Any:
+        return await run()
+
+    try:
+        return asyncio.run(wrapped())
+    except (Unavailable, Busy, Down, OSError) as error:
+        raise Fault(f"{error}; check DATABASE_URL") from None
+    except SQLAlchemyError as error:
+        raise Fault(
+            f"the database refused ({type(error).__name__}); is it migrated? callingbox-server migrate"
+        ) from None
+
+
+@click.group()
+def main() -> None:
+    """Phone calls conducted by an AI agent, paid by the connected minute."""
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
+def serve(host: str, port: int) -> None:
+    """Serve HTTP; with the embedded database also do the worker's work."""
+    from config.serve import serve as run
+
+    loaded = settings()
+    prepare(loaded)
+    raise SystemExit(run(loaded, host, port))
+
+
+@main.command()
+def worker() -> None:
+    """Run the sweeper and what else works in the background (beside `web` processes on Postgres)."""
+    from config.serve import work
+
+    raise SystemExit(work(settings()))
+
+
+@main.command()
+def demo() -> None:
+    """Serve with a simulated telephone network and place a first call."""
+    from config.demo import demo as run
+
+    raise SystemExit(run(settings()))
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the database to today's schema."""
+    from config.migrate import migrate as run
+
+    loaded = settings()
+    try:
+        run(loaded.database_url)
+    except OSError as error:
+        raise Fault(f"the database cannot be reached: {error}") from None
+    show({"migrated": True})
+
+
+@main.group()
+def org() -> None:
+    """Organisations."""
+
+
+@org.command("create")
+@click.argument("name")
+@click.option("--email", required=True)
+@click.option("--password", required=True)
+def org_create(name: str, email: str, password: str) -> None:
+    """Create NAME with a user, an API key and the free credit."""
+    from accounts.commands import CreateOrganisation
+    from accounts.identity import BadIdentity, check_email, check_name, check_password
+    from accounts.keys import new_key
+    from accounts.passwords import hash_password
+    from config.clock import new_id
+
+    try:
+        name, address = check_name(name), check_email(email)
+        check_password(password)
+    except BadIdentity as error:
+        raise Fault(str(error)) from None
+    key = new_key()
+
+    async def create(database: "Database", door: "Door", loaded: Settings) -> dict[str, Any]:
+        command = CreateOrganisation(
+            org_id=new_id(),
+            user_id=new_id(),
+            key_id=new_id(),
+            transfer_id=new_id(),
+            name=name,
+            email=address,
+            password_hash=hash_password(password),
+            api_key=key,
+            free_credit_milli_cents=loaded.free_credit_milli_cents,
+        )
+        if await door.submit(command) is None:
+            raise Fault(f"{address} already has an account")
+        return {"org_id": command.org_id, "user_id": command.user_id, "api_key": key}
+
+    show(through_door(create))
+
+
+@main.group()
+def key() -> None:
+    """API keys."""
+
+
+@key.command("create")
+@click.argument("org_id")
+@click.option("--name", required=True)
+def key_create(org_id: str, name: str) -> None:
+    """Create an API key for ORG_ID; it is shown this once."""
+    from accounts.commands import CreateKey
+    from accounts.keys import new_key
+    from config.clock import new_id
+
+    made = new_key()
+
+    async def create(database: "Database", door: "Door", loaded: Settings) -> dict[str, Any]:
+        key_id = await door.submit(CreateKey(new_id(), org_id, name[:100], made))
+        if key_id is None:
+            raise Fault(f"there is no organisation {org_id}")
+        return {"key_id": key_id, "api_key": made}
+
+    show(through_door(create))
+
+
+@main.group()
+def number() -> None:
+    """Phone numbers."""
+
+
+@number.command("import")
+@click.argument("org_id")
+@click.argument("e164")
+def number_import(org_id: str, e164: str) -> None:
+    """Give ORG_ID a number of the carrier account and point its webhooks here."""
+    from config.clock import new_id
+    from voice.dialling import NotDiallable, check_number
+    from voice.numbers import ImportNumber, set_up_at_carrier
+
+    loaded = settings()
+    try:
+        region = check_number(e164, loaded.allowed_countries, "E164")
+    except NotDiallable as refusal:
+        raise Fault(refusal.message.replace("`", "")) from None
+
+    async def run(database: "Database", door: "Door", loaded: Settings) -> dict[str, Any]:
+        command = ImportNumber(new_id(), org_id, e164, region)
+        refusal = await door.submit(command)
+        if refusal is not None:
+            raise Fault(refusal)
+        at_carrier = await set_up_at_carrier(loaded, e164)
+        return {"id": command.number_id, "org_id": org_id, "e164": e164, "carrier": at_carrier}
+
+    show(through_door(run))
+
+
+@main.group()
+def credit() -> None:
+    """Credit of organisations."""
+
+
+@credit.command("adjust", context_settings={"ignore_unknown_options": True})
+@click.argument("org_id")
+@click.argument("milli_cents", type=click.IntRange(-(10**12), 10**12))
+@click.option("--reason", required=True)
+def credit_adjust(org_id: str, milli_cents: int, reason: str) -> None:
+    """Add MILLI_CENTS (may be negative) to the credit of ORG_ID."""
+    from billing.ledger import Post, read_wallet
+    from billing.posting import Posting, Transfer
+    from billing.presenting import transfer_object
+    from config.clock import new_id
+
+    if not reason.strip():
+        raise Fault("--reason must say why")
+
+    async def adjust(database: "Database", door: "Door", loaded: Settings) -> dict[str, Any]:
+        async with database.read() as connection:
+            if await read_wallet(connection, org_id) is None:
+                raise Fault(f"there is no organisation {org_id}")
+        transfer_id = new_id()
+        key = f"{org_id}:adjust:{transfer_id}"
+        done = await door.submit(
+            Post(Posting(transfer_id, key, org_id, "adjustment", milli_cents, reason=reason[:500]))
+        )
+        assert isinstance(done, Transfer), done
+        from dataclasses import asdict
+
+        return transfer_object(asdict(done))
+
+    show(through_door(adjust))
+
+
+@main.command()
+def sweep() -> None:
+    """Look once at every call that is due: late verdicts, deadlines, silent calls."""
+    show(with_machinery(lambda machinery: machinery.sweeper.sweep()))
+
+
+@main.command()
+def audit() -> None:
+    """Work every charge out again from its evidence and fold all transfers; exit 1 and a list if anything differs."""
+    from config.audit import audit as run
+
+    loaded = settings()
+    prepare(loaded)
+    report = run_safely(lambda: run(loaded))
+    show(report)
+    if report["violations"]:
+        raise SystemExit(1)
+
+
+@main.command()
+def doctor() -> None:
+    """Check credentials, public address, database and each number's webhooks, and say what to mend."""
+    from config.doctor import doctor as run
+
+    raise SystemExit(run(settings()))
+
+
+def with_machinery(work: Callable[[Any], Awaitable[Any]]) -> Any:
+    """Run `work` with everything but the web application."""
+    loaded = settings()
+    prepare(loaded)
+
+    async def run() -> Any:
+        from config.logs import configure
+        from config.machinery import Machinery
+
+        configure(loaded.log_level)
+        machinery = Machinery(loaded)
+        await machinery.open()
+        try:
+            return await work(machinery)
+        finally:
+            await machinery.close()
+
+    return run_safely(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

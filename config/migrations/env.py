@@ -1,0 +1,49 @@
+"""Alembic's environment: one connection, one transaction, whatever the database.
+
+On Postgres an advisory lock lets one process migrate while the others wait.
+"""
+
+import asyncio
+
+from alembic import context
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+import accounts.tables
+import billing.tables
+import voice.tables
+from config.database import metadata
+from config.migrate import LOCK_NUMBER
+
+rooms = (accounts.tables, billing.tables, voice.tables)  # imported so that `metadata` knows their tables
+
+
+def run(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": LOCK_NUMBER})
+    context.configure(connection=connection, target_metadata=metadata, render_as_batch=False)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def run_postgres(url: str) -> None:
+    engine = create_async_engine(url)
+    async with engine.begin() as connection:
+        await connection.run_sync(run)
+    await engine.dispose()
+
+
+def run_sqlite(url: str) -> None:
+    engine = create_engine(make_url(url).set(drivername="sqlite+pysqlite"))
+    with engine.begin() as connection:
+        run(connection)
+    engine.dispose()
+
+
+address = context.config.get_main_option("sqlalchemy.url")
+assert address is not None
+if make_url(address).get_backend_name() == "sqlite":
+    run_sqlite(address)
+else:
+    asyncio.run(run_postgres(address))

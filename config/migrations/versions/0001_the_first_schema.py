@@ -1,0 +1,297 @@
+"""The first schema"""
+
+import sqlalchemy as sa
+from alembic import op
+
+from billing.triggers import APPEND_ONLY
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "calls",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("direction", sa.String(length=8), nullable=False),
+        sa.Column("to_number", sa.Text(), nullable=False),
+        sa.Column("from_number", sa.Text(), nullable=False),
+        sa.Column("status", sa.String(length=12), nullable=False),
+        sa.Column("dial_state", sa.String(length=8), nullable=False),
+        sa.Column("rate_milli_cents_per_minute", sa.BigInteger(), nullable=False),
+        sa.Column("max_duration_seconds", sa.Integer(), nullable=False),
+        sa.Column("hold_milli_cents", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("amd_asked", sa.Boolean(), nullable=False),
+        sa.Column("hangs_up_on_machine", sa.Boolean(), nullable=False),
+        sa.Column("agent_id", sa.String(length=36), nullable=True),
+        sa.Column("twilio_call_sid", sa.String(length=64), nullable=True),
+        sa.Column("unresolved_pair", sa.Text(), nullable=True),
+        sa.Column("reservation_status", sa.String(length=8), nullable=True),
+        sa.Column("dial_began_at", sa.BigInteger(), nullable=True),
+        sa.Column("started_at", sa.BigInteger(), nullable=True),
+        sa.Column("answered_at", sa.BigInteger(), nullable=True),
+        sa.Column("connected_at", sa.BigInteger(), nullable=True),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("heard_at", sa.BigInteger(), nullable=True),
+        sa.Column("asked_at", sa.BigInteger(), nullable=True),
+        sa.Column("final_stored_at", sa.BigInteger(), nullable=True),
+        sa.Column("hang_up_at", sa.BigInteger(), nullable=True),
+        sa.Column("hang_up_requested_at", sa.BigInteger(), nullable=True),
+        sa.Column("hang_up_attempted_at", sa.BigInteger(), nullable=True),
+        sa.Column("hang_up_attempts", sa.Integer(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=True),
+        sa.Column("ask_at", sa.BigInteger(), nullable=True),
+        sa.Column("final_status", sa.String(length=12), nullable=True),
+        sa.Column("carrier_duration_seconds", sa.Integer(), nullable=True),
+        sa.Column("verdict", sa.String(length=8), nullable=True),
+        sa.Column("detection_ms", sa.Integer(), nullable=True),
+        sa.Column("verdict_overdue", sa.Boolean(), nullable=False),
+        sa.Column("platform_failed", sa.Boolean(), nullable=False),
+        sa.Column("duration_seconds", sa.Integer(), nullable=True),
+        sa.Column("billed_duration_seconds", sa.Integer(), nullable=True),
+        sa.Column("billing_amount_milli_cents", sa.BigInteger(), nullable=True),
+        sa.Column("billing_reason", sa.String(length=24), nullable=True),
+        sa.Column("error_code", sa.Text(), nullable=True),
+        sa.Column("error_message", sa.Text(), nullable=True),
+        sa.Column("hangup_cause", sa.Text(), nullable=True),
+        sa.Column("api_key_id", sa.String(length=36), nullable=True),
+        sa.Column("prompt", sa.Text(), nullable=True),
+        sa.Column("persona", sa.Text(), nullable=True),
+        sa.Column("instructions", sa.Text(), nullable=True),
+        sa.Column("language", sa.Text(), nullable=True),
+        sa.Column("context", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("returns", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("tools", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("metadata", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("webhook_url", sa.Text(), nullable=True),
+        sa.Column("voicemail_action", sa.String(length=16), nullable=True),
+        sa.Column("result", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("result_status", sa.String(length=12), nullable=True),
+        sa.Column("result_error", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_calls")),
+        sa.UniqueConstraint("twilio_call_sid", name=op.f("uq_calls_twilio_call_sid")),
+    )
+    op.create_index(
+        "ix_calls_ask_at",
+        "calls",
+        ["ask_at"],
+        unique=False,
+        postgresql_where=sa.text("ask_at IS NOT NULL"),
+        sqlite_where=sa.text("ask_at IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_calls_due_at",
+        "calls",
+        ["due_at"],
+        unique=False,
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+    )
+    op.create_index(op.f("ix_calls_org_id_id"), "calls", ["org_id", "id"], unique=False)
+    op.create_index(
+        "ix_calls_unresolved_pair",
+        "calls",
+        ["unresolved_pair"],
+        unique=False,
+        postgresql_where=sa.text("unresolved_pair IS NOT NULL"),
+        sqlite_where=sa.text("unresolved_pair IS NOT NULL"),
+    )
+    op.create_table(
+        "evidence",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("call_id", sa.String(length=36), nullable=False),
+        sa.Column("source_key", sa.Text(), nullable=False),
+        sa.Column("source", sa.String(length=8), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("said", sa.JSON(none_as_null=True), nullable=False),
+        sa.Column("carrier_at", sa.BigInteger(), nullable=True),
+        sa.Column("arrived_at", sa.BigInteger(), nullable=False),
+        sa.Column("final_status", sa.String(length=12), nullable=True),
+        sa.Column("duration_seconds", sa.Integer(), nullable=True),
+        sa.Column("verdict", sa.String(length=8), nullable=True),
+        sa.Column("detection_ms", sa.Integer(), nullable=True),
+        sa.Column("verdict_overdue", sa.Boolean(), nullable=False),
+        sa.Column("platform_failed", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_evidence")),
+        sa.UniqueConstraint("source_key", name=op.f("uq_evidence_source_key")),
+    )
+    op.create_index(op.f("ix_evidence_call_id_id"), "evidence", ["call_id", "id"], unique=False)
+    op.create_table(
+        "idempotency_keys",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("call_id", sa.String(length=36), nullable=False),
+        sa.Column("body_digest", sa.String(length=64), nullable=False),
+        sa.Column("void", sa.Boolean(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_idempotency_keys")),
+    )
+    op.create_index(op.f("ix_idempotency_keys_created_at"), "idempotency_keys", ["created_at"], unique=False)
+    op.create_table(
+        "organisations",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("timezone", sa.String(length=64), nullable=False),
+        sa.Column("max_call_duration_seconds", sa.Integer(), nullable=True),
+        sa.Column("disclose_ai", sa.Boolean(), nullable=False),
+        sa.Column("suspended_at", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_organisations")),
+    )
+    op.create_table(
+        "transfers",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), nullable=False),
+        sa.Column("kind", sa.String(length=24), nullable=False),
+        sa.Column("debit_account", sa.String(length=48), nullable=False),
+        sa.Column("credit_account", sa.String(length=48), nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("balance_delta", sa.BigInteger(), nullable=False),
+        sa.Column("held_delta", sa.BigInteger(), nullable=False),
+        sa.Column("balance_after", sa.BigInteger(), nullable=False),
+        sa.Column("held_after", sa.BigInteger(), nullable=False),
+        sa.Column("source_key", sa.Text(), nullable=False),
+        sa.Column("pending_id", sa.String(length=36), nullable=True),
+        sa.Column("call_id", sa.String(length=36), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("kind <> 'hold' or balance_after >= held_after", name=op.f("ck_transfers_hold_is_covered")),
+        sa.CheckConstraint("amount >= 0", name=op.f("ck_transfers_amount_not_negative")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_transfers")),
+        sa.UniqueConstraint("pending_id", name=op.f("uq_transfers_pending_id")),
+        sa.UniqueConstraint("source_key", name=op.f("uq_transfers_source_key")),
+    )
+    op.create_index(op.f("ix_transfers_call_id"), "transfers", ["call_id"], unique=False)
+    op.create_index(op.f("ix_transfers_org_id_sequence"), "transfers", ["org_id", "sequence"], unique=True)
+    op.create_table(
+        "usage_quarter_hours",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("quarter_at", sa.BigInteger(), nullable=False),
+        sa.Column("calls", sa.Integer(), nullable=False),
+        sa.Column("billed_calls", sa.Integer(), nullable=False),
+        sa.Column("connected_seconds", sa.BigInteger(), nullable=False),
+        sa.Column("unbilled_seconds", sa.BigInteger(), nullable=False),
+        sa.Column("charged_milli_cents", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_usage_quarter_hours")),
+    )
+    op.create_index(
+        op.f("ix_usage_quarter_hours_org_id_quarter_at"), "usage_quarter_hours", ["org_id", "quarter_at"], unique=False
+    )
+    op.create_table(
+        "api_keys",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("user_id", sa.String(length=36), nullable=True),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("prefix", sa.String(length=16), nullable=False),
+        sa.Column("key_hash", sa.String(length=64), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
+        sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["org_id"], ["organisations.id"], name=op.f("fk_api_keys_org_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_api_keys")),
+        sa.UniqueConstraint("key_hash", name=op.f("uq_api_keys_key_hash")),
+    )
+    op.create_index(op.f("ix_api_keys_org_id_id"), "api_keys", ["org_id", "id"], unique=False)
+    op.create_table(
+        "numbers",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("e164", sa.String(length=16), nullable=False),
+        sa.Column("friendly_name", sa.Text(), nullable=True),
+        sa.Column("country_code", sa.String(length=2), nullable=False),
+        sa.Column("number_type", sa.String(length=12), nullable=False),
+        sa.Column("status", sa.String(length=12), nullable=False),
+        sa.Column("monthly_cost_cents", sa.Integer(), nullable=False),
+        sa.Column("twilio_number_sid", sa.String(length=64), nullable=True),
+        sa.Column("purchased_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["org_id"], ["organisations.id"], name=op.f("fk_numbers_org_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_numbers")),
+    )
+    op.create_index(op.f("ix_numbers_org_id_id"), "numbers", ["org_id", "id"], unique=False)
+    op.create_index(
+        "uq_numbers_active",
+        "numbers",
+        ["e164"],
+        unique=True,
+        postgresql_where=sa.text("status = 'active'"),
+        sqlite_where=sa.text("status = 'active'"),
+    )
+    op.create_table(
+        "users",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("email", sa.Text(), nullable=False),
+        sa.Column("password_hash", sa.Text(), nullable=False),
+        sa.Column("verified_at", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["org_id"], ["organisations.id"], name=op.f("fk_users_org_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
+        sa.UniqueConstraint("email", name=op.f("uq_users_email")),
+    )
+    op.create_index(op.f("ix_users_org_id"), "users", ["org_id"], unique=False)
+    op.create_table(
+        "wallets",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("balance", sa.BigInteger(), nullable=False),
+        sa.Column("held", sa.BigInteger(), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("held >= 0", name=op.f("ck_wallets_held_not_negative")),
+        sa.ForeignKeyConstraint(["id"], ["organisations.id"], name=op.f("fk_wallets_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_wallets")),
+    )
+    for statement in APPEND_ONLY[op.get_bind().dialect.name]:
+        op.execute(statement)
+
+
+def downgrade() -> None:
+    op.drop_table("wallets")
+    op.drop_index(op.f("ix_users_org_id"), table_name="users")
+    op.drop_table("users")
+    op.drop_index(
+        "uq_numbers_active",
+        table_name="numbers",
+        postgresql_where=sa.text("status = 'active'"),
+        sqlite_where=sa.text("status = 'active'"),
+    )
+    op.drop_index(op.f("ix_numbers_org_id_id"), table_name="numbers")
+    op.drop_table("numbers")
+    op.drop_index(op.f("ix_api_keys_org_id_id"), table_name="api_keys")
+    op.drop_table("api_keys")
+    op.drop_index(op.f("ix_usage_quarter_hours_org_id_quarter_at"), table_name="usage_quarter_hours")
+    op.drop_table("usage_quarter_hours")
+    op.drop_index(op.f("ix_transfers_org_id_sequence"), table_name="transfers")
+    op.drop_index(op.f("ix_transfers_call_id"), table_name="transfers")
+    op.drop_table("transfers")
+    op.drop_table("organisations")
+    op.drop_index(op.f("ix_idempotency_keys_created_at"), table_name="idempotency_keys")
+    op.drop_table("idempotency_keys")
+    op.drop_index(op.f("ix_evidence_call_id_id"), table_name="evidence")
+    op.drop_table("evidence")
+    op.drop_index(
+        "ix_calls_unresolved_pair",
+        table_name="calls",
+        postgresql_where=sa.text("unresolved_pair IS NOT NULL"),
+        sqlite_where=sa.text("unresolved_pair IS NOT NULL"),
+    )
+    op.drop_index(op.f("ix_calls_org_id_id"), table_name="calls")
+    op.drop_index(
+        "ix_calls_due_at",
+        table_name="calls",
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+    )
+    op.drop_index(
+        "ix_calls_ask_at",
+        table_name="calls",
+        postgresql_where=sa.text("ask_at IS NOT NULL"),
+        sqlite_where=sa.text("ask_at IS NOT NULL"),
+    )
+    op.drop_table("calls")

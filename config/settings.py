@@ -1,0 +1,167 @@
+"""The environment, checked once at start.
+
+Invariant: after `load` every value is usable as it stands; what is wrong ends the start with one line per fault, and
+no secret ever appears in one of them.
+"""
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from billing.rating import LONGEST_MAXIMUM_SECONDS, SHORTEST_MAXIMUM_SECONDS, hold_milli_cents
+
+SIMULATOR_URL = "http://127.0.0.1:8010"
+TWILIO_API_URL = "https://api.twilio.com"
+STRIPE_API_URL = "https://api.stripe.com"
+SIMULATED_ACCOUNT_SID = "AC" + "5" * 32
+SIMULATED_SECRET = "simulated-only-works-on-loopback"  # noqa: S105 (opens nothing but the simulator)
+MINIMUM_SECRET_LENGTH = 16
+
+
+class Settings(BaseSettings):
+    """Names are the environment's, in lower case. Durations in the unit their name ends with."""
+
+    model_config = SettingsConfigDict(env_file=None, extra="ignore", hide_input_in_errors=True, frozen=True)
+
+    database_url: str = "sqlite+aiosqlite:///callingbox.db"
+    public_base_url: str = "http://127.0.0.1:8000"
+    secret_key: SecretStr = SecretStr("")
+    twilio_account_sid: str = ""
+    twilio_auth_token: SecretStr = SecretStr("")
+    twilio_api_base_url: str = ""
+    stripe_secret_key: SecretStr = SecretStr("")
+    stripe_webhook_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    stripe_api_base_url: str = ""
+    openai_api_key: SecretStr = SecretStr("")
+    openai_base_url: str = ""
+    openai_model: str = "gpt-4o-mini"
+    smtp_url: SecretStr = SecretStr("")
+    rate_milli_cents_per_minute: int = Field(5_000, ge=0, le=10_000_000)
+    max_call_duration_seconds: int = Field(3_600, ge=SHORTEST_MAXIMUM_SECONDS, le=LONGEST_MAXIMUM_SECONDS)
+    free_credit_milli_cents: int = Field(500_000, ge=0)
+    amd_grace_seconds: float = Field(15, ge=0, le=600)
+    sweep_interval_seconds: float = Field(60, gt=0)
+    sweep_silence_seconds: float = Field(300, ge=0)
+    rate_limit_per_minute: int = Field(600, ge=0)
+    allowed_countries: Annotated[tuple[str, ...], NoDecode] = ("US", "CA")
+    allow_private_urls: bool = False
+    log_level: str = "INFO"
+
+    @field_validator("stripe_webhook_secrets", mode="before")
+    @classmethod
+    def _split_secrets(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("allowed_countries", mode="before")
+    @classmethod
+    def _split_countries(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        codes = tuple(part.strip().upper() for part in value.split(",") if part.strip())
+        wrong = [code for code in codes if len(code) != 2 or not code.isalpha()]
+        if wrong or not codes:
+            raise ValueError("must be two-letter country codes with commas between them, for example US,CA")
+        return codes
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        if not value.startswith(("sqlite+aiosqlite:///", "postgresql+asyncpg://")):
+            raise ValueError("must begin with sqlite+aiosqlite:/// or postgresql+asyncpg://")
+        return value
+
+    @field_validator("public_base_url", "twilio_api_base_url", "stripe_api_base_url", "openai_base_url")
+    @classmethod
+    def _web_address(cls, value: str) -> str:
+        if value:
+            parts = urlsplit(value)
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+                raise ValueError("must be an address like https://example.com")
+            if "_" in parts.hostname:
+                raise ValueError("must not have an underscore in the host name: Twilio refuses such callbacks")
+        return value.rstrip("/")
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
+            raise ValueError("must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
+        return value.upper()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Settings":
+        if hold_milli_cents(SHORTEST_MAXIMUM_SECONDS, self.rate_milli_cents_per_minute) < 1:
+            raise ValueError("RATE_MILLI_CENTS_PER_MINUTE: a hold must be at least 1 milli-cent")
+        if bool(self.twilio_account_sid) != bool(self.twilio_auth_token.get_secret_value()):
+            raise ValueError("TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN: set both, or neither for the simulated network")
+        self._check_money_keys()
+        real_network = bool(self.twilio_account_sid) and not self.twilio_api_base_url
+        if real_network and len(self.secret_key.get_secret_value()) < MINIMUM_SECRET_LENGTH:
+            raise ValueError(f"SECRET_KEY: set it to at least {MINIMUM_SECRET_LENGTH} random characters")
+        return self
+
+    def _check_money_keys(self) -> None:
+        """A live key beside a test set-up, or the other way round, would move real money by mistake."""
+        key = self.stripe_secret_key.get_secret_value()
+        live = key.startswith(("sk_live_", "rk_live_"))
+        if live and self.stripe_api_base_url not in ("", STRIPE_API_URL):
+            raise ValueError(
+                "STRIPE_SECRET_KEY: a live key works only with Stripe's own address; unset STRIPE_API_BASE_URL"
+            )
+        if live and not self.twilio_account_sid:
+            raise ValueError(
+                "STRIPE_SECRET_KEY: a live key beside the simulated telephone network; set the Twilio keys"
+            )
+        if live and urlsplit(self.public_base_url).scheme != "https":
+            raise ValueError("STRIPE_SECRET_KEY: a live key needs a public https address; set PUBLIC_BASE_URL")
+        if key and not live and not key.startswith(("sk_test_", "rk_test_")):
+            raise ValueError("STRIPE_SECRET_KEY: must begin with sk_test_ or sk_live_")
+
+    @property
+    def simulated_network(self) -> bool:
+        """No Twilio keys: the telephone network is the simulator on loopback."""
+        return not self.twilio_account_sid
+
+    @property
+    def simulated_bank(self) -> bool:
+        return not self.stripe_secret_key.get_secret_value()
+
+    @property
+    def carrier_account_sid(self) -> str:
+        return self.twilio_account_sid or SIMULATED_ACCOUNT_SID
+
+    @property
+    def carrier_auth_token(self) -> str:
+        return self.twilio_auth_token.get_secret_value() or SIMULATED_SECRET
+
+    @property
+    def carrier_base_url(self) -> str:
+        return self.twilio_api_base_url or (SIMULATOR_URL if self.simulated_network else TWILIO_API_URL)
+
+    @property
+    def signing_secret(self) -> str:
+        """For session cookies and confirmation links."""
+        return self.secret_key.get_secret_value() or SIMULATED_SECRET
+
+
+class BadSettings(Exception):
+    """The environment cannot be used. `faults`: one line each, without secrets."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+def load() -> Settings:
+    """Read and check the environment. Raises BadSettings."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise BadSettings([_line(fault["loc"], fault["msg"]) for fault in error.errors()]) from None
+
+
+def _line(location: tuple[int | str, ...], message: str) -> str:
+    text = message.removeprefix("Value error, ")
+    return f"{str(location[0]).upper()}: {text[0].lower()}{text[1:]}" if location else text

@@ -1,0 +1,175 @@
+"""The public API of calls and numbers: `/v1/calls…`, `/v1/numbers`.
+
+Invariant: every answer is an object of `voice.presenting` or `voice.receipt`, every refusal an ApiError; handlers
+check, call the service, and present.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, StrictInt, StrictStr, StringConstraints, field_validator
+from quart import Blueprint, Response, current_app, request
+
+from accounts.auth import caller
+from billing.ledger import list_transfers
+from billing.rating import LONGEST_MAXIMUM_SECONDS, SHORTEST_MAXIMUM_SECONDS
+from config.database import Database
+from config.errors import invalid
+from config.http import Cursor, answer, as_model, body_as, json_body, query_as
+from voice.calls import evidence_of, list_calls, list_numbers
+from voice.presenting import call_object, number_object
+from voice.receipt import receipt_object
+from voice.service import Wanted, calls_service
+
+blueprint = Blueprint("calls", __name__)
+
+DEFAULT_PROMPT = "Hello from CallingBox."
+IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+LONGEST_PROMPT, LONGEST_URL, LONGEST_OBJECT = 20_000, 2_048, 50
+Text = Annotated[StrictStr, StringConstraints(max_length=LONGEST_PROMPT)]
+Language = Annotated[StrictStr, StringConstraints(pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}$")]
+
+
+class CreateCallBody(BaseModel, extra="forbid"):
+    """`POST /v1/calls`. `to` and `from_number` are E.164; without `from_number` the oldest active number calls."""
+
+    to: StrictStr = Field(examples=["+14155550123"], max_length=32)
+    prompt: Text = DEFAULT_PROMPT
+    context: dict[str, Any] = Field(default_factory=dict, max_length=LONGEST_OBJECT)
+    returns: dict[str, Literal["boolean", "string", "number"]] = Field(default_factory=dict, max_length=LONGEST_OBJECT)
+    language: Language = "en"
+    from_number: StrictStr | None = Field(None, max_length=32)
+    webhook_url: Annotated[StrictStr, StringConstraints(max_length=LONGEST_URL)] | None = None
+    voicemail_action: Literal["hangup", "leave_message"] = "hangup"
+    tools: list[dict[str, Any]] | None = Field(None, max_length=16)
+    metadata: dict[str, Any] = Field(default_factory=dict, max_length=LONGEST_OBJECT)
+    max_duration_seconds: StrictInt | None = Field(None, ge=SHORTEST_MAXIMUM_SECONDS, le=LONGEST_MAXIMUM_SECONDS)
+
+    @field_validator("prompt")
+    @classmethod
+    def _says_something(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("must not be blank")
+        return value
+
+    def wanted(self) -> Wanted:
+        return Wanted(
+            to_number=self.to,
+            from_number=self.from_number,
+            max_duration_seconds=self.max_duration_seconds,
+            snapshot={
+                "api_key_id": caller().key_id,
+                "prompt": self.prompt,
+                "language": self.language,
+                "context": self.context,
+                "returns": self.returns,
+                "tools": self.tools,
+                "metadata": self.metadata,
+                "webhook_url": self.webhook_url,
+                "voicemail_action": self.voicemail_action,
+                "result_status": "pending" if self.returns else "skipped",
+            },
+        )
+
+
+class ListCallsQuery(Cursor):
+    direction: Literal["inbound", "outbound"] | None = None
+    status: (
+        Literal["queued", "initiated", "ringing", "in_progress", "completed", "no_answer", "busy", "canceled", "failed"]
+        | None
+    ) = None
+
+
+class ListNumbersQuery(BaseModel, extra="forbid"):
+    limit: int | None = Field(None, ge=1, le=100)
+
+
+@blueprint.post("/v1/calls")
+async def create_call() -> Response:
+    """Place a call: reserves its hold, dials, and answers 201 when the carrier has taken it."""
+    parsed = await json_body()
+    body = as_model(CreateCallBody, parsed)
+    row, replayed = await calls_service().place(caller().org_id, body.wanted(), _idempotency_key(), parsed)
+    headers = {"Idempotent-Replayed": "true"} if replayed else None
+    return answer(call_object(row), 201, headers)
+
+
+@blueprint.post("/v1/calls/quote")
+async def quote_call() -> Response:
+    """What the call would hold and cost at most, and whether it would be placed. Dials nothing."""
+    body = await body_as(CreateCallBody)
+    quote = await calls_service().quote(caller().org_id, body.wanted())
+    refusal = quote.refusal
+    return answer(
+        {
+            "hold_milli_cents": quote.hold_milli_cents,
+            "worst_case_milli_cents": quote.hold_milli_cents,
+            "rate_milli_cents_per_minute": quote.rate_milli_cents_per_minute,
+            "max_duration_seconds": quote.max_duration_seconds,
+            "would_be_placed": refusal is None,
+            "code": refusal.code if refusal else None,
+            "message": refusal.message if refusal else None,
+        }
+    )
+
+
+@blueprint.get("/v1/calls")
+async def get_calls() -> Response:
+    """Newest first."""
+    query = query_as(ListCallsQuery)
+    limit = query.checked_limit()
+    async with _database().read() as connection:
+        rows = await list_calls(
+            connection,
+            caller().org_id,
+            limit=limit + 1,
+            starting_after=query.starting_after,
+            ending_before=query.ending_before,
+            direction=query.direction,
+            statuses=(query.status,) if query.status else (),
+        )
+    has_more = len(rows) > limit
+    page = rows[-limit:] if query.ending_before is not None else rows[:limit]
+    return answer({"data": [call_object(row) for row in page], "has_more": has_more})
+
+
+@blueprint.get("/v1/calls/<call_id>")
+async def get_call(call_id: str) -> Response:
+    return answer(call_object(await calls_service().row(caller().org_id, call_id)))
+
+
+@blueprint.get("/v1/calls/<call_id>/receipt")
+async def get_receipt(call_id: str) -> Response:
+    """Why each second was or was not billed, worked out again from the evidence."""
+    org_id = caller().org_id
+    row = await calls_service().row(org_id, call_id)
+    async with _database().read() as connection:
+        found = await evidence_of(connection, call_id)
+        moved = await list_transfers(connection, org_id, limit=100, call_id=call_id)
+    return answer(receipt_object(row, found, moved[::-1]))
+
+
+@blueprint.post("/v1/calls/<call_id>/hangup")
+async def hang_up_call(call_id: str) -> Response:
+    """End the call, or cancel it while it rings. A call that is over is answered as it stands."""
+    return answer(call_object(await calls_service().hang_up(caller().org_id, call_id)))
+
+
+@blueprint.get("/v1/numbers")
+async def get_numbers() -> Response:
+    query = query_as(ListNumbersQuery)
+    async with _database().read() as connection:
+        rows = await list_numbers(connection, caller().org_id, query.limit or 100)
+    return answer({"data": [number_object(row) for row in rows], "has_more": False})
+
+
+def _database() -> Database:
+    database: Database = current_app.extensions["database"]
+    return database
+
+
+def _idempotency_key() -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not IDEMPOTENCY_KEY.fullmatch(key):
+        raise invalid("Idempotency-Key", "`Idempotency-Key` must be 1 to 255 printable ASCII characters.")
+    return key

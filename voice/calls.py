@@ -1,0 +1,115 @@
+"""Calls in the database: from rows to calls and back, and reading them.
+
+Invariant: nothing here writes; calls change only through the door.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from config.rows import Row, Rows
+from voice.call import Call
+from voice.tables import calls, evidence, numbers
+from voice.vocabulary import AnsweredBy, BillingReason, CallStatus, DialState, ReservationStatus
+
+CALL_FIELDS = tuple(field.name for field in fields(Call))
+_ENUMS: dict[str, Any] = {
+    "status": CallStatus,
+    "dial_state": DialState,
+    "reservation_status": ReservationStatus,
+    "final_status": CallStatus,
+    "verdict": AnsweredBy,
+    "billing_reason": BillingReason,
+}
+
+
+def call_of(row: Mapping[str, Any]) -> Call:
+    """A call from its row (or anything with those columns)."""
+    values = {name: row[name] for name in CALL_FIELDS}
+    for name, enum in _ENUMS.items():
+        if values[name] is not None:
+            values[name] = enum(values[name])
+    return Call(**values)
+
+
+def row_of(call: Call) -> Row:
+    return {name: getattr(call, name) for name in CALL_FIELDS}
+
+
+def active_number(rows: Rows, e164: str) -> Row | None:
+    return next((row for row in rows.find(numbers, "e164", e164) if row["status"] == "active"), None)
+
+
+async def find_call(connection: AsyncConnection, org_id: str, call_id: str) -> dict[str, Any] | None:
+    """All columns of a call of this organisation."""
+    query = select(calls).where(calls.c.id == call_id, calls.c.org_id == org_id)
+    row = (await connection.execute(query)).mappings().first()
+    return None if row is None else dict(row)
+
+
+async def find_any_call(connection: AsyncConnection, call_id: str) -> Call | None:
+    row = (await connection.execute(select(calls).where(calls.c.id == call_id))).mappings().first()
+    return None if row is None else call_of(dict(row))
+
+
+async def list_calls(
+    connection: AsyncConnection,
+    org_id: str,
+    *,
+    limit: int,
+    starting_after: str | None = None,
+    ending_before: str | None = None,
+    direction: str | None = None,
+    statuses: tuple[str, ...] = (),
+    agent_id: str | None = None,
+) -> list[dict[str, Any]]:
+    """Newest first; with `ending_before`, the page nearest to it. Ids are in order of creation."""
+    query = select(calls).where(calls.c.org_id == org_id)
+    if direction is not None:
+        query = query.where(calls.c.direction == direction)
+    if statuses:
+        query = query.where(calls.c.status.in_(statuses))
+    if agent_id is not None:
+        query = query.where(calls.c.agent_id == agent_id)
+    if starting_after is not None:
+        query = query.where(calls.c.id < starting_after)
+    if ending_before is not None:
+        query = query.where(calls.c.id > ending_before).order_by(calls.c.id)
+    else:
+        query = query.order_by(calls.c.id.desc())
+    found = [dict(row) for row in (await connection.execute(query.limit(limit))).mappings()]
+    return found[::-1] if ending_before is not None else found
+
+
+async def evidence_of(connection: AsyncConnection, call_id: str) -> list[dict[str, Any]]:
+    """In order of arrival."""
+    query = select(evidence).where(evidence.c.call_id == call_id).order_by(evidence.c.arrived_at, evidence.c.id)
+    return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def oldest_active_number(connection: AsyncConnection, org_id: str) -> str | None:
+    query = select(numbers.c.e164).where(numbers.c.org_id == org_id, numbers.c.status == "active")
+    return (await connection.execute(query.order_by(numbers.c.purchased_at, numbers.c.id).limit(1))).scalar()
+
+
+async def bound_sids(connection: AsyncConnection, sids: list[str]) -> set[str]:
+    """Which of the carrier's ids belong to calls we know."""
+    query = select(calls.c.twilio_call_sid).where(calls.c.twilio_call_sid.in_(sids))
+    return {sid for sid in (await connection.execute(query)).scalars() if sid is not None}
+
+
+async def due_calls(connection: AsyncConnection, now: int, *, silent: bool, limit: int = 500) -> list[str]:
+    """Ids of calls whose deadline has come or, with `silent`, that are to be asked about."""
+    column = calls.c.ask_at if silent else calls.c.due_at
+    query = select(calls.c.id).where(column <= now).order_by(column).limit(limit)
+    return list((await connection.execute(query)).scalars())
+
+
+async def list_numbers(connection: AsyncConnection, org_id: str, limit: int) -> list[dict[str, Any]]:
+    """Active numbers, oldest first."""
+    query = select(numbers).where(numbers.c.org_id == org_id, numbers.c.status == "active")
+    query = query.order_by(numbers.c.purchased_at, numbers.c.id).limit(limit)
+    return [dict(row) for row in (await connection.execute(query)).mappings()]

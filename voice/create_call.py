@@ -1,0 +1,175 @@
+"""The command that creates an outbound call.
+
+Invariant: the call, its hold, its idempotency key and the intention to dial are one commit. The hold's transfer has
+the id of its call.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from accounts.tables import organisations
+from billing import ledger
+from billing.posting import HOLD, Posting, Transfer
+from billing.rating import hold_milli_cents
+from billing.tables import transfers
+from config.rows import Read, Row, Rows
+from voice.advance import create_outbound
+from voice.call import Call, Policy
+from voice.calls import active_number, call_of, row_of
+from voice.effects import Dial
+from voice.outcomes import Moved, Paused, Rejected, Replayed
+from voice.tables import calls, idempotency_keys, numbers
+from voice.vocabulary import CallStatus, DialState, ReservationStatus
+
+IDEMPOTENCY_KEPT_MS = 24 * 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class CreateCall:
+    """Reserve the hold and write the intention to dial. `snapshot`: the cold columns of the call."""
+
+    call_id: str
+    org_id: str
+    to_number: str
+    from_number: str
+    rate_milli_cents_per_minute: int
+    default_max_duration_seconds: int
+    policy: Policy
+    snapshot: Mapping[str, Any]
+    max_duration_seconds: int | None = None
+    agent_id: str | None = None
+    hangs_up_on_machine: bool = True
+    idempotency_key: str | None = None
+    body_digest: str = ""
+
+    @property
+    def _pair(self) -> str:
+        return f"{self.org_id}:{self.from_number}:{self.to_number}"
+
+    @property
+    def key_id(self) -> str:
+        return f"{self.org_id}:{self.idempotency_key}"
+
+    @property
+    def _hold_key(self) -> str:
+        return f"{self.call_id}:hold"
+
+    def locate(self) -> Sequence[Read]:
+        return ()
+
+    def organisations(self, located: Rows) -> Iterable[str]:
+        return (self.org_id,)
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        reads = [
+            Read(organisations, "id", (self.org_id,)),
+            Read(calls, "id", (self.call_id,)),
+            Read(calls, "unresolved_pair", (self._pair,)),
+            Read(numbers, "e164", (self.from_number,)),
+            Read(transfers, "source_key", (self._hold_key,)),
+        ]
+        if self.idempotency_key is not None:
+            reads.append(Read(idempotency_keys, "id", (self.key_id,)))
+        return reads
+
+    def fold(self, rows: Rows, now: int) -> Moved | Replayed | Paused | Rejected:
+        if (row := rows.get(calls, self.call_id)) is not None:  # our own earlier commit, whose answer was lost
+            return Moved(call_of(row), (Dial(),))
+        if (earlier := self._earlier_answer(rows, now)) is not None:
+            return earlier
+        call = self.judge(rows, now)
+        if not isinstance(call, Call):
+            return call
+        posting = Posting(self.call_id, self._hold_key, self.org_id, HOLD, call.hold_milli_cents, call_id=self.call_id)
+        outcome = ledger.apply(rows, posting, now)
+        assert isinstance(outcome, Transfer), outcome
+        call, effects = create_outbound(call, self.policy)
+        rows.insert(calls, {**self.snapshot, **row_of(call)})
+        self._remember_key(rows, now)
+        return Moved(call, effects)
+
+    def judge(self, rows: Rows, now: int) -> Call | Paused | Rejected:
+        """The call as it would be created, or why not. Changes nothing."""
+        organisation = rows.get(organisations, self.org_id)
+        assert organisation is not None, "the API key belongs to an organisation"
+        if (refusal := self._refusal(rows, organisation)) is not None:
+            return refusal
+        call = self._call(organisation, now)
+        available = ledger.wallet_in(rows, self.org_id).available
+        return Paused(available, call.hold_milli_cents) if call.hold_milli_cents > available else call
+
+    def _call(self, organisation: Row, now: int) -> Call:
+        wanted = self.max_duration_seconds or organisation["max_call_duration_seconds"]
+        maximum = wanted or self.default_max_duration_seconds
+        return Call(
+            id=self.call_id,
+            org_id=self.org_id,
+            direction="outbound",
+            to_number=self.to_number,
+            from_number=self.from_number,
+            status=CallStatus.QUEUED,
+            dial_state=DialState.INTENDED,
+            rate_milli_cents_per_minute=self.rate_milli_cents_per_minute,
+            max_duration_seconds=maximum,
+            hold_milli_cents=hold_milli_cents(maximum, self.rate_milli_cents_per_minute),
+            created_at=now,
+            updated_at=now,
+            amd_asked=True,
+            hangs_up_on_machine=self.hangs_up_on_machine,
+            agent_id=self.agent_id,
+            reservation_status=ReservationStatus.RESERVED,
+            dial_began_at=now,
+        )
+
+    def _refusal(self, rows: Rows, organisation: Row) -> Rejected | None:
+        if organisation["suspended_at"] is not None:
+            return Rejected("organisation_suspended", "This organisation is suspended. Write to support to lift it.")
+        number = active_number(rows, self.from_number)
+        if number is None or number["org_id"] != self.org_id:
+            return Rejected("invalid_from_number", "`from_number` is not an active number of your organisation.")
+        if rows.find(calls, "unresolved_pair", self._pair):
+            message = (
+                "The outcome of an earlier call between these two numbers is not known yet. "
+                "Try again when it is resolved, within a few minutes."
+            )
+            return Rejected("call_unresolved", message)
+        return None
+
+    def _earlier_answer(self, rows: Rows, now: int) -> Replayed | Rejected | None:
+        if self.idempotency_key is None:
+            return None
+        known = rows.get(idempotency_keys, self.key_id)
+        if known is None or known["void"] or now - known["created_at"] > IDEMPOTENCY_KEPT_MS:
+            return None
+        if known["body_digest"] != self.body_digest:
+            return Rejected("idempotency_key_reused", "This Idempotency-Key was used with another request body.")
+        return Replayed(known["call_id"])
+
+    def _remember_key(self, rows: Rows, now: int) -> None:
+        if self.idempotency_key is None:
+            return
+        values = {"call_id": self.call_id, "body_digest": self.body_digest, "void": False, "created_at": now}
+        if rows.get(idempotency_keys, self.key_id) is None:
+            rows.insert(idempotency_keys, {"id": self.key_id, **values})
+        else:
+            rows.update(idempotency_keys, self.key_id, values)
+
+
+@dataclass(frozen=True, slots=True)
+class QuoteCall:
+    """What creating this call would lead to, under the same lock and by the same rules, without doing it."""
+
+    create: CreateCall
+
+    def locate(self) -> Sequence[Read]:
+        return self.create.locate()
+
+    def organisations(self, located: Rows) -> Iterable[str]:
+        return self.create.organisations(located)
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        return self.create.reads(located)
+
+    def fold(self, rows: Rows, now: int) -> Call | Paused | Rejected:
+        return self.create.judge(rows, now)

@@ -1,0 +1,179 @@
+"""Runs what a committed decision asks of the outside world.
+
+Owns the tasks that leave the building. Invariant: nothing runs before the commit that asked for it, and a dial runs
+only here, in the process that committed it, once. Everything else can be lost with the process: the call's own row
+says when it must be looked at again, and the sweeper does.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import structlog
+
+from config.clock import Clock, new_id, now_ms
+from config.database import Database
+from config.door import Busy, Door, Down
+from voice.call import Call, Policy
+from voice.calls import bound_sids
+from voice.carrier import OVER_CAPACITY, Carrier, CarrierUnavailable
+from voice.create_call import CreateCall
+from voice.effects import Alert, Ask, Dial, Effect, HangUp, LimitTime
+from voice.events import CarrierAsked, DialAccepted, DialNotFound, DialRefused, DialUnanswered, Event
+from voice.move_call import MoveCall, Observation
+from voice.outcomes import Moved
+
+log = structlog.get_logger(__name__)
+
+DIALS_AT_ONCE = 90
+DIAL_BEGINS_WITHIN_MS = 15_000
+"""After this long it is not begun any more, so that whoever finds it stale need not fear a late dial."""
+CAPACITY_RETRY_SECONDS = (0.5, 1.0, 2.0)
+LIMIT_RETRY_SECONDS = (1.0, 3.0, 10.0)
+
+
+class Outbox:
+    """Listens to the door (`door.committed`) and runs effects as tasks of its own."""
+
+    def __init__(self, door: Door, database: Database, carrier: Carrier, policy: Policy, clock: Clock = now_ms) -> None:
+        self._door, self._database, self._carrier, self._policy, self._clock = door, database, carrier, policy, clock
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._dials: dict[str, asyncio.Task[None]] = {}
+        self._places = asyncio.Semaphore(DIALS_AT_ONCE)
+        self.alerted: list[Callable[[Alert], None]] = []
+        door.committed.append(self.committed)
+
+    def committed(self, command: Any, result: Any) -> None:
+        if isinstance(result, Moved):
+            for effect in result.effects:
+                self._start(command, result.call, effect)
+
+    def _start(self, command: Any, call: Call, effect: Effect) -> None:
+        match effect:
+            case Dial():
+                key = command.key_id if isinstance(command, CreateCall) and command.idempotency_key else None
+                self._dials[call.id] = self._spawn(self._dial(call, key))
+            case HangUp(sid):
+                self._spawn(self._hang_up(call, sid))
+            case LimitTime(sid, seconds):
+                self._spawn(self._limit_time(sid, seconds))
+            case Ask():
+                self._spawn(self._ask(call))
+            case Alert(kind, text):
+                log.warning("alert", kind=kind, detail=text, call_id=call.id)
+                for listener in self.alerted:
+                    listener(effect)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    @property
+    def depth(self) -> int:
+        return len(self._tasks)
+
+    async def idle(self) -> None:
+        """Wait until everything begun has ended."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def dialled(self, call_id: str) -> None:
+        """Wait for the outcome of this call's dial to be committed, if it is being dialled here."""
+        task = self._dials.get(call_id)
+        if task is not None:
+            await asyncio.wait({task})
+
+    # -- effects ----------------------------------------------------------------------------------------------------
+
+    async def _dial(self, call: Call, idempotency_key_id: str | None) -> None:
+        try:
+            outcome = await self._dial_within_time(call)
+            freed = idempotency_key_id if outcome is OVER_CAPACITY else None
+            await self._tell(call.id, outcome, _dial_observation(outcome), freed_key=freed)
+        finally:
+            self._dials.pop(call.id, None)
+
+    async def _dial_within_time(self, call: Call) -> DialAccepted | DialRefused | DialUnanswered:
+        outcome: DialAccepted | DialRefused | DialUnanswered = OVER_CAPACITY
+        for delay in (0.0, *CAPACITY_RETRY_SECONDS):
+            await asyncio.sleep(delay)
+            async with self._places:
+                if self._clock() - call.created_at > DIAL_BEGINS_WITHIN_MS:
+                    return OVER_CAPACITY
+                outcome = await self._carrier.dial(call)
+            if outcome is not OVER_CAPACITY:
+                break
+        return outcome
+
+    async def _hang_up(self, call: Call, sid: str) -> None:
+        try:
+            await self._carrier.hang_up(sid, answered=call.answered_at is not None)
+        except CarrierUnavailable as error:
+            log.warning("hang_up_failed", call_id=call.id, error=str(error))  # tried again when due
+
+    async def _limit_time(self, sid: str, seconds: int) -> None:
+        for delay in LIMIT_RETRY_SECONDS:
+            await asyncio.sleep(delay)
+            try:
+                if await self._carrier.limit_time(sid, seconds):
+                    return
+            except CarrierUnavailable as error:
+                log.warning("limit_time_failed", error=str(error))  # our own deadline stands behind it
+
+    async def _ask(self, call: Call) -> None:
+        """Could not ask is never "has ended": then nothing is told, and it is asked again later."""
+        try:
+            event = await self._carrier_says(call)
+        except CarrierUnavailable as error:
+            log.warning("carrier_not_asked", call_id=call.id, error=str(error))
+            return
+        await self._tell(call.id, event, _asked_observation(event))
+
+    async def _carrier_says(self, call: Call) -> Event:
+        if call.twilio_call_sid is not None:
+            return await self._carrier.fetch(call.twilio_call_sid)
+        found = list(await self._carrier.candidates(call))
+        async with self._database.read() as connection:
+            taken = await bound_sids(connection, found)
+        free = [sid for sid in found if sid not in taken]
+        return await self._carrier.fetch(free[0]) if len(free) == 1 else DialNotFound(len(free))
+
+    async def _tell(
+        self, call_id: str, event: Event, observation: Observation | None, freed_key: str | None = None
+    ) -> None:
+        """Bring what was learned back through the door, however busy it is; a lost dial answer would cost a lookup."""
+        command = MoveCall(event, self._policy, new_id(), call_id=call_id, observation=observation, freed_key=freed_key)
+        for delay in (0.1, 0.5, 2.0, 5.0, None):
+            try:
+                await self._door.submit(command)
+            except (Busy, Down) as error:
+                log.warning("outcome_not_stored", call_id=call_id, error=str(error), again=delay is not None)
+                if delay is not None:
+                    await asyncio.sleep(delay)
+            else:
+                return
+
+
+def _dial_observation(outcome: DialAccepted | DialRefused | DialUnanswered) -> Observation:
+    match outcome:
+        case DialAccepted(sid):
+            said: dict[str, Any] = {"answer": "accepted", "CallSid": sid}
+        case DialRefused(code, _, carrier_code):
+            said = {"answer": "refused", "code": code, "carrier_code": carrier_code}
+        case _:
+            said = {"answer": "none"}
+    return Observation(new_id(), "carrier", "dial", said)
+
+
+def _asked_observation(event: Event) -> Observation | None:
+    """A final answer is evidence; anything else only says that the call goes on."""
+    if not isinstance(event, CarrierAsked) or not event.status.is_final:
+        return None
+    said = {
+        "status": event.status.value,
+        "duration": event.duration_seconds,
+        "answered_by": event.answered_by,
+    }
+    return Observation(new_id(), "carrier", "status", said)

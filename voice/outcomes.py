@@ -1,0 +1,48 @@
+"""How a command on calls can end.
+
+Invariant: a refusal is a result like any other, and has changed nothing but, for inbound calls, the record of it.
+"""
+
+from dataclasses import dataclass
+
+from voice.call import Call
+from voice.effects import Effect
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The call as it stands after the commit, and what is to be done outside. `new` when the command changed it."""
+
+    call: Call
+    effects: tuple[Effect, ...] = ()
+    new: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The idempotency key made this call before."""
+
+    call_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The hold does not fit. Milli-cents. `call`: the record of a turned-away inbound call."""
+
+    available: int
+    hold: int
+    call: Call | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Not allowed, with a stable code and a sentence. `call`: the record of a turned-away inbound call."""
+
+    code: str
+    message: str
+    call: Call | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No such call."""

@@ -1,0 +1,82 @@
+"""A call as the public API shows it.
+
+Invariant: the same object everywhere a call is shown: in lists, alone, in events to customers' servers.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from config.clock import iso
+from voice.vocabulary import CallStatus
+
+DEFAULT_LANGUAGE = "en"
+
+
+def call_object(row: Mapping[str, Any]) -> dict[str, Any]:
+    """From a row of `calls`. Times ISO 8601 UTC, money in milli-cents."""
+    language = row["language"] or DEFAULT_LANGUAGE
+    final = CallStatus(row["status"]).is_final
+    return {
+        "id": row["id"],
+        "agent_id": row["agent_id"],
+        "to_number": row["to_number"],
+        "from_number": row["from_number"],
+        "status": row["status"],
+        "direction": row["direction"],
+        "persona": row["persona"],
+        "instructions": row["instructions"],
+        "prompt": row["prompt"],
+        "context": row["context"] or {},
+        "returns": row["returns"] or {},
+        "result": row["result"],
+        "result_status": row["result_status"] or "pending",
+        "result_error": row["result_error"],
+        "language": language,
+        "tools": row["tools"],
+        "voicemail_action": row["voicemail_action"],
+        "webhook_url": row["webhook_url"],
+        "webhook_status": "none",
+        "webhook_error": None,
+        "created_at": iso(row["created_at"]),
+        "updated_at": iso(row["updated_at"]),
+        "started_at": iso(row["started_at"]),
+        "answered_at": iso(row["answered_at"]),
+        "connected_at": iso(row["connected_at"]),
+        "ended_at": iso(row["ended_at"]) if final else None,
+        "answered_by": row["verdict"],
+        "duration_seconds": row["duration_seconds"],
+        "billed_duration_seconds": row["billed_duration_seconds"],
+        "billing_amount_milli_cents": row["billing_amount_milli_cents"],
+        "billing_reason": row["billing_reason"],
+        "reservation_status": row["reservation_status"],
+        "hold_milli_cents": row["hold_milli_cents"],
+        "rate_milli_cents_per_minute": row["rate_milli_cents_per_minute"],
+        "max_duration_seconds": row["max_duration_seconds"],
+        "error_code": row["error_code"],
+        "error_message": row["error_message"],
+        "hangup_cause": row["hangup_cause"],
+        "metadata": {**(row["metadata"] or {}), "language": language},
+    }
+
+
+def number_object(row: Mapping[str, Any]) -> dict[str, Any]:
+    """From a row of `numbers`: the fields of every generation of the API."""
+    return {
+        "id": row["id"],
+        "e164": row["e164"],
+        "friendly_name": row["friendly_name"],
+        "country_code": row["country_code"],
+        "number_type": row["number_type"],
+        "status": row["status"],
+        "monthly_cost_cents": row["monthly_cost_cents"],
+        "purchased_at": iso(row["purchased_at"]),
+        "inbound_agent_id": None,
+        "outbound_agent_ids": [],
+        "inbound_enabled": True,
+        "inbound_prompt": None,
+        "inbound_returns": None,
+        "inbound_webhook_url": None,
+        "inbound_language": None,
+        "inbound_tools": None,
+        "inbound_voicemail_action": "hangup",
+    }

@@ -1,0 +1,218 @@
+"""What the edges ask of the calls: place one, quote one, end one, receive one.
+
+Invariant: an edge never touches a call but through here, and here nothing changes but through the door.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from quart import current_app
+
+from billing.rating import hold_milli_cents
+from billing.wallet import pause_message, shortfall_milli_cents
+from config.clock import new_id
+from config.database import Database
+from config.door import Door
+from config.errors import ApiError, not_found
+from config.settings import Settings
+from voice.call import Call, Policy
+from voice.calls import find_any_call, find_call, oldest_active_number
+from voice.create_call import CreateCall, QuoteCall
+from voice.dialling import NotDiallable, check_number
+from voice.events import Event, HangUpRequested, StatusReported
+from voice.move_call import MoveCall, Observation
+from voice.outbox import Outbox
+from voice.outcomes import Moved, Paused, Rejected, Replayed, Unknown
+from voice.receive_call import EndInbound, ReceiveCall
+from voice.vocabulary import DialState
+
+DIAL_WAIT_SECONDS = 15
+POLL_SECONDS = 0.05
+_REFUSAL_STATUS = {"carrier_busy": 503, "carrier_unreachable": 502, "carrier_refuses_us": 502}
+_REJECTED_STATUS = {
+    "organisation_suspended": 403,
+    "call_unresolved": 409,
+    "idempotency_key_reused": 409,
+}
+
+
+def calls_service() -> "Calls":
+    """The service of the running application."""
+    service: Calls = current_app.extensions["calls"]
+    return service
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A checked request for a call. `snapshot`: the call's cold columns."""
+
+    to_number: str
+    from_number: str | None
+    max_duration_seconds: int | None
+    snapshot: Mapping[str, Any]
+    agent_id: str | None = None
+    hangs_up_on_machine: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """The worst case of a call, and why it would not be placed (None: it would)."""
+
+    hold_milli_cents: int
+    rate_milli_cents_per_minute: int
+    max_duration_seconds: int
+    refusal: ApiError | None
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """The service of one process."""
+
+    database: Database
+    door: Door
+    outbox: Outbox
+    settings: Settings
+    policy: Policy
+
+    async def place(
+        self, org_id: str, wanted: Wanted, idempotency_key: str | None = None, body: Any = None
+    ) -> tuple[dict[str, Any], bool]:
+        """(the call's row, whether an earlier request with this key had made it), after the carrier has answered.
+
+        Raises ApiError: 400 bad or refused number, 402 paused, 403 suspended, 409 unresolved or key reused, 502, 503.
+        """
+        command = await self._command(org_id, wanted, idempotency_key, body)
+        result = await self.door.submit(command, droppable=True)
+        match result:
+            case Moved(call):
+                return await self._after_dial(org_id, call.id), False
+            case Replayed(call_id):
+                return await self._after_dial(org_id, call_id), True
+            case Paused(available, hold):
+                raise self._paused(available, hold)
+            case Rejected(code, message):
+                raise ApiError(_REJECTED_STATUS.get(code, 400), code, message)
+
+    async def quote(self, org_id: str, wanted: Wanted) -> Quote:
+        """What placing this call would hold and could cost at most, and whether it would be placed. Dials nothing."""
+        maximum = wanted.max_duration_seconds or self.settings.max_call_duration_seconds
+        rate = self.settings.rate_milli_cents_per_minute
+        try:
+            result = await self.door.submit(QuoteCall(await self._command(org_id, wanted, None, None)))
+        except ApiError as error:
+            return Quote(hold_milli_cents(maximum, rate), rate, maximum, error)
+        match result:
+            case Call():
+                return Quote(result.hold_milli_cents, rate, result.max_duration_seconds, None)
+            case Paused(available, hold):
+                return Quote(hold, rate, hold * 60 // rate, self._paused(available, hold))
+            case Rejected(code, message):
+                refusal = ApiError(_REJECTED_STATUS.get(code, 400), code, message)
+                return Quote(hold_milli_cents(maximum, rate), rate, maximum, refusal)
+
+    async def hang_up(self, org_id: str, call_id: str) -> dict[str, Any]:
+        """End a call, or cancel it while it rings; a call that is over stays as it is. Raises ApiError 404."""
+        observation = Observation(new_id(), "customer", "hangup", {})
+        event = HangUpRequested("customer")
+        command = MoveCall(event, self.policy, new_id(), call_id=call_id, org_id=org_id, observation=observation)
+        if isinstance(await self.door.submit(command), Unknown):
+            raise not_found("call", call_id)
+        return await self.row(org_id, call_id)
+
+    async def row(self, org_id: str, call_id: str) -> dict[str, Any]:
+        """Raises ApiError 404, also for another organisation's call."""
+        async with self.database.read() as connection:
+            row = await find_call(connection, org_id, call_id)
+        if row is None:
+            raise not_found("call", call_id)
+        return row
+
+    async def find(self, call_id: str) -> Call | None:
+        """Any organisation's call; for requests that the carrier has signed."""
+        async with self.database.read() as connection:
+            return await find_any_call(connection, call_id)
+
+    async def hear(self, call_id: str, event: Event, observation: Observation) -> Moved | Unknown:
+        """The carrier says something about a call of ours."""
+        return await self.door.submit(MoveCall(event, self.policy, new_id(), call_id=call_id, observation=observation))
+
+    async def receive(self, sid: str, to_number: str, from_number: str) -> Moved | Paused | Rejected | Unknown:
+        """The carrier asks what to do with an inbound call."""
+        return await self.door.submit(self._inbound(sid, to_number, from_number))
+
+    async def inbound_ended(
+        self, event: StatusReported, to_number: str, from_number: str, observation: Observation
+    ) -> Moved | Unknown:
+        received = self._inbound(event.twilio_call_sid, to_number, from_number)
+        return await self.door.submit(EndInbound(event, self.policy, new_id(), observation, received))
+
+    # -- steps --------------------------------------------------------------------------------------------------------
+
+    async def _command(self, org_id: str, wanted: Wanted, key: str | None, body: Any) -> CreateCall:
+        try:
+            check_number(wanted.to_number, self.settings.allowed_countries)
+        except NotDiallable as refusal:
+            raise ApiError(400, refusal.code, refusal.message, field="to") from None
+        return CreateCall(
+            call_id=new_id(),
+            org_id=org_id,
+            to_number=wanted.to_number,
+            from_number=wanted.from_number or await self._default_number(org_id),
+            rate_milli_cents_per_minute=self.settings.rate_milli_cents_per_minute,
+            default_max_duration_seconds=self.settings.max_call_duration_seconds,
+            policy=self.policy,
+            snapshot=wanted.snapshot,
+            max_duration_seconds=wanted.max_duration_seconds,
+            agent_id=wanted.agent_id,
+            hangs_up_on_machine=wanted.hangs_up_on_machine,
+            idempotency_key=key,
+            body_digest=hashlib.sha256(msgspec.json.encode(body, order="sorted")).hexdigest() if key else "",
+        )
+
+    async def _default_number(self, org_id: str) -> str:
+        async with self.database.read() as connection:
+            number = await oldest_active_number(connection, org_id)
+        if number is None:
+            message = "Your organisation has no active phone number to call from. Buy or import one first."
+            raise ApiError(400, "no_number", message, field="from_number")
+        return number
+
+    async def _after_dial(self, org_id: str, call_id: str) -> dict[str, Any]:
+        """The call's row once its dial has an outcome; the dial goes on even if we stop waiting."""
+        await self.outbox.dialled(call_id)
+        deadline = asyncio.get_running_loop().time() + DIAL_WAIT_SECONDS
+        row = await self.row(org_id, call_id)
+        while row["dial_state"] == DialState.INTENDED and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(POLL_SECONDS)  # another process dials it
+            row = await self.row(org_id, call_id)
+        if row["dial_state"] == DialState.REFUSED:
+            status = _REFUSAL_STATUS.get(row["error_code"], 400)
+            raise ApiError(status, row["error_code"], row["error_message"], call_id=call_id)
+        return row
+
+    def _paused(self, available: int, hold: int) -> ApiError:
+        return ApiError(
+            402,
+            "calls_paused",
+            pause_message(available, hold),
+            available_milli_cents=available,
+            hold_milli_cents=hold,
+            shortfall_milli_cents=shortfall_milli_cents(available, hold),
+            add_credits_url=f"{self.settings.public_base_url}/billing/add",
+        )
+
+    def _inbound(self, sid: str, to_number: str, from_number: str) -> ReceiveCall:
+        return ReceiveCall(
+            call_id=new_id(),
+            twilio_call_sid=sid,
+            to_number=to_number,
+            from_number=from_number,
+            rate_milli_cents_per_minute=self.settings.rate_milli_cents_per_minute,
+            default_max_duration_seconds=self.settings.max_call_duration_seconds,
+            policy=self.policy,
+            snapshot={"result_status": "skipped"},
+        )

@@ -1,0 +1,69 @@
+"""Looks at every call whose time has come: late verdicts, deadlines, hang-ups to repeat, silent calls to ask about.
+
+Invariant: silence ends nothing by itself; it only leads to asking the carrier. Looking is a command like any other,
+so however many processes sweep, each call is asked about once in each span.
+"""
+
+import asyncio
+from collections import Counter
+
+import structlog
+
+from config.clock import Clock, new_id, now_ms
+from config.database import Database, Unavailable
+from config.door import Busy, Door, Down
+from voice.call import Policy
+from voice.calls import due_calls
+from voice.effects import Ask, HangUp
+from voice.events import TimePassed
+from voice.move_call import MoveCall
+from voice.outbox import Outbox
+from voice.outcomes import Moved
+
+log = structlog.get_logger(__name__)
+
+TICK_SECONDS = 1.0
+ROUNDS = 20
+
+
+class Sweeper:
+    def __init__(self, database: Database, door: Door, outbox: Outbox, policy: Policy, clock: Clock = now_ms) -> None:
+        self._database, self._door, self._outbox, self._policy, self._clock = database, door, outbox, policy, clock
+
+    async def run(self, interval_seconds: float) -> None:
+        """Deadlines every second, silent calls every `interval_seconds`, until cancelled."""
+        next_sweep = 0.0
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                await self.look(silent=False)
+                if loop.time() >= next_sweep:
+                    next_sweep = loop.time() + interval_seconds
+                    await self.look(silent=True)
+            except (Unavailable, Busy, Down) as error:
+                log.warning("sweep_postponed", error=str(error))
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def look(self, *, silent: bool) -> Counter[str]:
+        """Look once at all calls that are due. Counts: `looked`, `asked`, `hung_up`."""
+        counts: Counter[str] = Counter()
+        async with self._database.read() as connection:
+            due = await due_calls(connection, self._clock(), silent=silent)
+        commands = [MoveCall(TimePassed(), self._policy, new_id(), call_id=call_id) for call_id in due]
+        for result in await asyncio.gather(*(self._door.submit(command) for command in commands)):
+            if isinstance(result, Moved):
+                counts["looked"] += 1
+                counts["asked"] += any(isinstance(effect, Ask) for effect in result.effects)
+                counts["hung_up"] += any(isinstance(effect, HangUp) for effect in result.effects)
+        return counts
+
+    async def sweep(self) -> Counter[str]:
+        """Everything that is due now, and what the carrier's answers make due; waits for the answers."""
+        counts: Counter[str] = Counter()
+        for _ in range(ROUNDS):
+            found = await self.look(silent=False) + await self.look(silent=True)
+            if not found["looked"]:
+                break
+            counts += found
+            await self._outbox.idle()
+        return counts

@@ -1,0 +1,154 @@
+"""Tables of the calls.
+
+Invariant: rows of an organisation are written only under the lock of its wallet row, through the door. Columns marked
+cold are what a decision never looks at: written once at creation, or by whoever holds the conversation.
+
+Hot tables carry no foreign keys: the door has the organisation's row locked when it writes them.
+"""
+
+from sqlalchemy import JSON, BigInteger, Boolean, Column, ForeignKey, Index, Integer, String, Table, Text, text
+
+from config.database import metadata
+
+COLD = {"cold": True}
+JSON_COLUMN = JSON(none_as_null=True)
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("org_id", String(36), nullable=False),
+    Column("direction", String(8), nullable=False),
+    Column("to_number", Text, nullable=False),
+    Column("from_number", Text, nullable=False),
+    Column("status", String(12), nullable=False),
+    Column("dial_state", String(8), nullable=False),
+    Column("rate_milli_cents_per_minute", BigInteger, nullable=False),
+    Column("max_duration_seconds", Integer, nullable=False),
+    Column("hold_milli_cents", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("amd_asked", Boolean, nullable=False),
+    Column("hangs_up_on_machine", Boolean, nullable=False),
+    Column("agent_id", String(36)),
+    Column("twilio_call_sid", String(64), unique=True),
+    Column("unresolved_pair", Text),
+    Column("reservation_status", String(8)),
+    Column("dial_began_at", BigInteger),
+    Column("started_at", BigInteger),
+    Column("answered_at", BigInteger),
+    Column("connected_at", BigInteger),
+    Column("ended_at", BigInteger),
+    Column("heard_at", BigInteger),
+    Column("asked_at", BigInteger),
+    Column("final_stored_at", BigInteger),
+    Column("hang_up_at", BigInteger),
+    Column("hang_up_requested_at", BigInteger),
+    Column("hang_up_attempted_at", BigInteger),
+    Column("hang_up_attempts", Integer, nullable=False),
+    Column("due_at", BigInteger),
+    Column("ask_at", BigInteger),
+    Column("final_status", String(12)),
+    Column("carrier_duration_seconds", Integer),
+    Column("verdict", String(8)),
+    Column("detection_ms", Integer),
+    Column("verdict_overdue", Boolean, nullable=False),
+    Column("platform_failed", Boolean, nullable=False),
+    Column("duration_seconds", Integer),
+    Column("billed_duration_seconds", Integer),
+    Column("billing_amount_milli_cents", BigInteger),
+    Column("billing_reason", String(24)),
+    Column("error_code", Text),
+    Column("error_message", Text),
+    Column("hangup_cause", Text),
+    Column("api_key_id", String(36), info=COLD),
+    Column("prompt", Text, info=COLD),
+    Column("persona", Text, info=COLD),
+    Column("instructions", Text, info=COLD),
+    Column("language", Text, info=COLD),
+    Column("context", JSON_COLUMN, info=COLD),
+    Column("returns", JSON_COLUMN, info=COLD),
+    Column("tools", JSON_COLUMN, info=COLD),
+    Column("metadata", JSON_COLUMN, info=COLD),
+    Column("webhook_url", Text, info=COLD),
+    Column("voicemail_action", String(16), info=COLD),
+    Column("result", JSON_COLUMN, info=COLD),
+    Column("result_status", String(12), info=COLD),
+    Column("result_error", Text, info=COLD),
+    Index(None, "org_id", "id"),
+    Index(
+        "ix_calls_due_at",
+        "due_at",
+        postgresql_where=text("due_at IS NOT NULL"),
+        sqlite_where=text("due_at IS NOT NULL"),
+    ),
+    Index(
+        "ix_calls_ask_at",
+        "ask_at",
+        postgresql_where=text("ask_at IS NOT NULL"),
+        sqlite_where=text("ask_at IS NOT NULL"),
+    ),
+    Index(
+        "ix_calls_unresolved_pair",
+        "unresolved_pair",
+        postgresql_where=text("unresolved_pair IS NOT NULL"),
+        sqlite_where=text("unresolved_pair IS NOT NULL"),
+    ),
+)
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("org_id", String(36), nullable=False),
+    Column("call_id", String(36), nullable=False),
+    Column("source_key", Text, nullable=False, unique=True),  # "<call_id>:<digest of what it says>"
+    Column("source", String(8), nullable=False),  # callback, carrier (we asked), customer, platform
+    Column("kind", String(16), nullable=False),  # status, verdict, dial, hangup, failure
+    Column(
+        "said", JSON_COLUMN, nullable=False, info=COLD
+    ),  # the carrier's own fields and words, without numbers or text
+    Column("carrier_at", BigInteger),
+    Column("arrived_at", BigInteger, nullable=False),
+    # What it says about connected time (voice.connected_time.Fact):
+    Column("final_status", String(12)),
+    Column("duration_seconds", Integer),
+    Column("verdict", String(8)),
+    Column("detection_ms", Integer),
+    Column("verdict_overdue", Boolean, nullable=False),
+    Column("platform_failed", Boolean, nullable=False),
+    Index(None, "call_id", "id"),
+)
+
+numbers = Table(
+    "numbers",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("org_id", String(36), ForeignKey("organisations.id"), nullable=False),
+    Column("e164", String(16), nullable=False),
+    Column("friendly_name", Text),
+    Column("country_code", String(2), nullable=False),
+    Column("number_type", String(12), nullable=False),
+    Column("status", String(12), nullable=False),  # active, released
+    Column("monthly_cost_cents", Integer, nullable=False),
+    Column("twilio_number_sid", String(64)),
+    Column("purchased_at", BigInteger, nullable=False),
+    Index(None, "org_id", "id"),
+    Index(
+        "uq_numbers_active",
+        "e164",
+        unique=True,
+        postgresql_where=text("status = 'active'"),
+        sqlite_where=text("status = 'active'"),
+    ),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("id", Text, primary_key=True),  # "<org_id>:<key>"
+    Column("call_id", String(36), nullable=False),
+    Column("body_digest", String(64), nullable=False),
+    Column("void", Boolean, nullable=False),  # its call was turned away for lack of capacity: the key is free again
+    Column("created_at", BigInteger, nullable=False, index=True),
+)
