@@ -1,10 +1,11 @@
-"""How faults spoil the REST API's answers.
+"""What the views share: their binding to a network, and how faults spoil the REST API's answers.
 
 Invariant: what `refuse_unmade` raises for was not made; what `made` answers for was, whatever it answers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from quart import Response, jsonify
@@ -17,6 +18,18 @@ from simulator.rest_errors import RestError
 DROP_HEADER = "X-Simulator-Drop"
 """The connection of a response that carries it is cut before the body."""
 LOST_ANSWER_SECONDS = 30.0
+
+
+View = Callable[..., Awaitable[Any]]
+
+
+def bound(view: View, network: Network) -> View:
+    """A view of this network: `view(network, …)` with the path's variables, but for the account's SID."""
+
+    async def handle(account_sid: str = "", **arguments: str) -> Any:
+        return await view(network, **arguments)
+
+    return handle
 
 
 def refuse_unmade(fault: CreateFault) -> None:

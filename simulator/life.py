@@ -133,6 +133,7 @@ async def _connected(network: Network, call: Call, at: float, source: Source, pr
     program = program or Program(network, call, at)
     wait_for = None if order.detection_async else found
     speaking = asyncio.create_task(_speak(program, source, wait_for))
+    await asyncio.sleep(0)  # TwiML is asked for however short the call is
 
     def ends_at() -> float:
         return min(hangs_up_at, at + call.time_limit_seconds)

@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 
 from simulator import faults
@@ -187,11 +188,12 @@ class Network:
         self.calls[call.sid] = call
         task = asyncio.get_running_loop().create_task(live(self, call), name=call.sid)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(partial(self._left, call))
         return call
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _left(self, call: Call, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        call.ended.set()  # also when the network was reset: somebody may be waiting for it
         if not task.cancelled() and (error := task.exception()):
             _log.error("call %s broke off", task.get_name(), exc_info=error)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from quart import Blueprint, Response, jsonify, request
 
 from simulator import faults, orders
-from simulator.answers import made, read_fault, refuse_unmade
+from simulator.answers import bound, made, read_fault, refuse_unmade
 from simulator.calls import Call, Command, Status
 from simulator.network import API_VERSION, Network
 from simulator.phone_numbers import add_number_routes
@@ -42,34 +42,30 @@ def blueprint(network: Network) -> Blueprint:
     async def refuse(error: RestError) -> tuple[Response, int]:
         return jsonify(error.body()), error.status
 
-    @api.get("/<account_sid>.json")
-    async def account(account_sid: str) -> dict[str, Any]:
-        return {
-            "sid": account_sid,
-            "friendly_name": "Simulated account",
-            "status": "active",
-            "type": "Full",
-            "owner_account_sid": account_sid,
-            "uri": f"/{API_VERSION}/Accounts/{account_sid}.json",
-        }
-
     for path, method, view in (
+        ("/<account_sid>.json", "GET", fetch_account),
         ("/<account_sid>/Calls.json", "POST", create_call),
         ("/<account_sid>/Calls.json", "GET", list_calls),
         ("/<account_sid>/Calls/<sid>.json", "GET", fetch_call),
         ("/<account_sid>/Calls/<sid>.json", "POST", update_call),
         ("/<account_sid>/Calls/<sid>.json", "DELETE", delete_call),
     ):
-        api.add_url_rule(path, view.__name__, _bound(view, network), methods=[method])
+        api.add_url_rule(path, view.__name__, bound(view, network), methods=[method])
     add_number_routes(api, network)
     return api
 
 
-def _bound(view: Callable[..., Awaitable[Any]], network: Network) -> Callable[..., Awaitable[Any]]:
-    async def handle(account_sid: str, **arguments: str) -> Any:
-        return await view(network, **arguments)
-
-    return handle
+async def fetch_account(network: Network) -> dict[str, Any]:
+    """GET Accounts/{sid}.json: enough to check credentials with."""
+    sid = network.options.account_sid
+    return {
+        "sid": sid,
+        "friendly_name": "Simulated account",
+        "status": "active",
+        "type": "Full",
+        "owner_account_sid": sid,
+        "uri": f"/{API_VERSION}/Accounts/{sid}.json",
+    }
 
 
 async def create_call(network: Network) -> Response:
