@@ -64,12 +64,13 @@ def _expand(bank: Bank, node: Object, steps: list[str], path: str) -> None:
     if node.get("object") == "checkout.session" and name == "line_items":
         node[name] = _line_items(bank, node)
     value = node.get(name, "")
-    if isinstance(value, str):
-        found = bank.find(value)
-        if found is None:
-            raise ApiError(f"This property cannot be expanded ({path[:100]}).", param="expand")
+    if value is None:
+        return
+    if isinstance(value, str) and (found := bank.find(value)) is not None:
         value = node[name] = deepcopy(found)
-    if rest and isinstance(value, dict):
+    if not isinstance(value, dict):
+        raise ApiError(f"This property cannot be expanded ({path[:100]}).", param="expand")
+    if rest:
         _expand(bank, value, rest, path)
 
 

@@ -106,17 +106,16 @@ def create_api(bank: Bank) -> Blueprint:
         headers = {"Request-Id": request_id, "Stripe-Version": request.headers.get("Stripe-Version", API_VERSION)}
         try:
             _authorise(bank)
-            raw = body if request.method == "POST" else request.query_string
-            pairs = _pairs(raw)
+            pairs = _pairs(body if request.method == "POST" else request.query_string)
             fingerprint = (request.method, path, tuple(sorted(pairs)))
             saved = _replay(kept, key, fingerprint, bank.now())
-            if saved is not None:
-                return _response(*saved, headers | {"Idempotent-Replayed": "true"})
             with bank.on_request(request_id, key):
-                status, answer = _work(bank, request.method, path, pairs)
+                status, answer = saved or _work(bank, request.method, path, pairs)
         except ApiError as error:
             return _response(error.status, json.dumps(error.body), headers)
-        if key is not None:
+        if saved is not None:
+            headers["Idempotent-Replayed"] = "true"
+        elif key is not None:
             kept[key] = (bank.now(), fingerprint, status, answer)
         if request.method == "POST" and bank.answers_to_lose > 0:
             bank.answers_to_lose -= 1
