@@ -94,7 +94,9 @@ def expire_due(bank: Bank) -> None:
 
 
 def pay(bank: Bank, session: Object) -> Object:
-    """The customer's card is charged. Returns the `checkout.session.completed` event."""
+    """The customer's card is charged, if anything is due. Returns the `checkout.session.completed` event."""
+    if session["status"] == "open" and session["amount_total"] == 0:
+        return _complete(bank, session, payment_status="no_payment_required")
     intent = _attempt(bank, session)
     settle(bank, intent, open_charge(bank, intent, _method(bank, session, "card")))
     return _complete(bank, session, payment_status="paid")

@@ -68,15 +68,17 @@ class Step(_Body):
 
 
 class Tampering(_Body):
-    """Fields of a session to overwrite, for a payment that does not match what was asked for."""
+    """Fields of a session to overwrite, for a payment that does not match what was asked for.
+
+    An amount_total of 0 is a voucher over everything: such a session completes as `no_payment_required`.
+    """
 
     amount_subtotal: int | None = None
-    amount_total: int | None = None
+    amount_total: int | None = Field(None, ge=0)
     currency: str | None = None
     livemode: bool | None = None
     client_reference_id: str | None = None
     metadata: dict[str, str] | None = None
-    payment_status: str | None = None
 
 
 Body = TypeVar("Body", bound=_Body)

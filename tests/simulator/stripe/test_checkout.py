@@ -85,6 +85,16 @@ async def test_a_delayed_payment_completes_unpaid_and_settles_later(
     assert await world.kept() == kept
 
 
+async def test_a_voucher_over_everything_completes_without_payment(world: World) -> None:
+    session = await world.session()
+    await world.do(f"sessions/{session.id}/tamper", amount_total=0)
+    await world.do(f"sessions/{session.id}/pay")
+    await world.merchant.wait_for("checkout.session.completed")
+    completed = world.merchant.one("checkout.session.completed")
+    assert (completed.payment_status, completed.payment_intent) == ("no_payment_required", None)
+    assert await world.kept() == 0
+
+
 async def test_a_session_for_cards_alone_cannot_be_paid_later(world: World) -> None:
     session = await world.session(allowed_payment_method_types=["card"])
     answer = await world.sim.post(f"/_sim/stripe/sessions/{session.id}/pay_later", json={})
