@@ -120,7 +120,7 @@ def test_overrides_out_of_range_are_left_at_their_defaults() -> None:
     assert not given.retries_after("connect_timeout")
 
 
-async def test_events_arrive_in_order_however_slow_the_first_is() -> None:
+async def test_events_arrive_in_order_however_fast_the_clock() -> None:
     async with customer(speed=5_000) as who:
         call = await who.call("+14155550130")
         await who.idle()

@@ -66,9 +66,7 @@ async def test_a_caller_who_never_hangs_up_is_hung_up_by_twiml() -> None:
 
 
 async def test_an_inbound_call_can_be_limited_after_it_is_answered() -> None:
-    async with customer(speed=200, voice_url="http://127.0.0.1:1/") as who:
-        who.network.numbers[NUMBER].voice = None
-        await who.control("PUT", "/scripts/default", {"outcome": "endless"})
+    async with customer(speed=200) as who:
         [number] = await who.client.incoming_phone_numbers.list_async()
         await who.client.incoming_phone_numbers(number.sid).update_async(voice_url=f"{who.url}/twiml")
         made = await who.control("POST", "/calls", {"to": NUMBER, "script": {"outcome": "endless"}})
@@ -102,3 +100,11 @@ async def test_only_the_accounts_numbers_can_be_called() -> None:
     async with customer() as who:
         with pytest.raises(ValueError, match="400: to must be"):
             await who.control("POST", "/calls", {"to": "+14155550177"})
+
+
+async def test_numbers_may_have_their_addresses_from_the_start() -> None:
+    addresses = {"voice_url": "http://127.0.0.1:1/voice", "status_callback": "http://127.0.0.1:1/status"}
+    async with customer(**addresses, numbers=("+14155550101", "+14155550102")) as who:
+        numbers = await who.client.incoming_phone_numbers.list_async()
+    assert {number.phone_number for number in numbers} == {"+14155550101", "+14155550102"}
+    assert {(number.voice_url, number.status_callback) for number in numbers} == {tuple(addresses.values())}
