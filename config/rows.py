@@ -148,9 +148,11 @@ def _defaults(table: Table) -> Row:
 
 
 @cache
-def _write_order(table: Table) -> int:
+def _write_order(table: Table) -> tuple[int, str]:
     """The same in every process, and a row comes after those it refers to."""
-    return table.metadata.sorted_tables.index(table)
+    names = {key.target_fullname.rpartition(".")[0] for key in table.foreign_keys} - {table.name}
+    referred = [table.metadata.tables[name] for name in names if name in table.metadata.tables]
+    return max((_write_order(other)[0] + 1 for other in referred), default=0), table.name
 
 
 @cache
