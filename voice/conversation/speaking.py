@@ -34,9 +34,9 @@ def open_utterance(
     for waiting in [u for u in c.queue if u.is_preemptible]:
         waiting.is_cut = not waiting.spoken.is_finished
         finish(c, waiting, now)
-    utterance = Utterance(
-        c.take_sequence_no(), source, now, c.turn.id if c.turn else 0, is_interruptible, is_preemptible
-    )
+    sounds_at = max(now, c.speech_end) if c.queue else now
+    turn_id = c.turn.id if c.turn else 0
+    utterance = Utterance(c.take_sequence_no(), source, sounds_at, turn_id, is_interruptible, is_preemptible)
     c.queue.append(utterance)
     if is_remembered:
         c.memory.entries.append(utterance)
@@ -91,6 +91,7 @@ def finish(c: Conversation, utterance: Utterance, now: int) -> None:
         return
     c.queue.remove(utterance)
     utterance.is_closed = True
+    utterance.started_at = min(utterance.started_at, now)
     utterance.ended_at = now
     if c.quiet_since < utterance.started_at or c.floor.agent:
         c.quiet_since = now

@@ -1,0 +1,222 @@
+"""Interruptions, backchannels, keys and merged prompts."""
+
+from __future__ import annotations
+
+from tests.voice.rig import Rig, Say, brief, call, outbound, stall
+from voice.conversation.actions import CancelModel, SetLanguage
+from voice.conversation.events import DtmfReceived, InterruptReceived, PromptReceived, SpeakerChanged
+
+
+def greeted(*script: Say, **options: object) -> Rig:
+    rig = Rig(list(script) or [Say("All right.")], **options)  # type: ignore[arg-type]
+    rig.setup().wait(8_000)
+    return rig
+
+
+def test_partial_prompts_begin_no_turn() -> None:
+    rig = greeted()
+    rig.take(PromptReceived("What time", last=False))
+    rig.wait(2_000)
+    assert rig.requests == []
+    assert [s.role for s in rig.segments()] == ["agent", "agent"]
+
+
+def test_an_interrupt_cancels_the_model_and_closes_the_answer() -> None:
+    rig = greeted(Say("One two three four five six seven eight nine ten.", every=300))
+    rig.hear("Count.", wait=1_500)
+    rig.interrupt()
+    assert rig.sent[-1][1]["token"] == ""
+    assert rig.sent[-1][1]["last"] is True
+    assert [a for _, a in rig.actions if isinstance(a, CancelModel)]
+    spoken = len(rig.sent)
+    rig.wait(1_900)
+    assert len(rig.sent) == spoken  # late deltas are dropped
+
+
+def test_an_answer_of_which_nothing_was_heard_leaves_no_message() -> None:
+    rig = greeted(Say("It is on Tuesday."), plays=False)
+    rig.hear("When is it?", wait=300)
+    rig.take(InterruptReceived(""))
+    rig.hear("Sorry, where is it?", wait=100)
+    assert rig.requests[-1].messages[-1] == {"role": "user", "content": "When is it? Sorry, where is it?"}
+
+
+def test_successive_prompts_merge_into_one_message_and_cancel_the_unfinished_answer() -> None:
+    rig = greeted(stall(), Say("Both are fine."))
+    rig.hear("I need a visit", wait=200)
+    rig.hear("on Tuesday or Friday.", wait=2_000)
+    assert rig.requests[-1].messages[-1]["content"] == "I need a visit on Tuesday or Friday."
+    assert rig.spoken(8_000) == "Both are fine.|"
+
+
+def test_an_unmatched_report_moves_nothing() -> None:
+    rig = greeted(Say("It is on Tuesday at noon."), plays=False)
+    rig.hear("When?", wait=600)
+    rig.frame(type="info", name="tokensPlayed", value="something else entirely")
+    rig.frame(type="interrupt", utteranceUntilInterrupt="nothing we said", durationUntilInterruptMs=100)
+    assert rig.history()[-1] == ("user", "When?")
+
+
+def test_without_speaker_events_the_rest_waits_five_seconds() -> None:
+    rig = greeted(Say("It is on Tuesday. Please be there at noon."), plays=False)
+    rig.hear("When?", wait=2_000)
+    rig.take(InterruptReceived("It is on Tuesday"))
+    rig.wait(4_900)
+    assert rig.spoken().count("noon") == 1
+    rig.wait(200)
+    assert rig.spoken().endswith("Please be there at noon.|")
+
+
+def test_an_interruption_with_words_drops_the_rest() -> None:
+    rig = greeted(Say("It is on Tuesday. Please be there at noon."), Say("Yes, with parking."))
+    rig.hear("When?", wait=2_000)
+    rig.interrupt()
+    rig.client("off")
+    rig.hear("Do you have parking?", wait=8_000)
+    assert rig.spoken().count("noon") == 1
+    assert rig.spoken(10_000).count("Sorry") == 0  # and there is no apology for it
+
+
+def test_mm_hm_that_interrupted_us_makes_us_go_on() -> None:
+    rig = greeted(Say("It is on Tuesday. Please bring your card and be there at noon."))
+    rig.hear("When?", wait=2_000)
+    rig.interrupt()
+    rig.client("off")
+    rig.hear("Uh-huh.", wait=200)
+    assert len(rig.requests) == 1
+    assert rig.spoken().endswith("|Please bring your card and be there at noon.|")
+
+
+def test_yeah_over_the_end_of_a_question_is_an_answer() -> None:
+    rig = greeted(Say("Shall I book it?"))
+    rig.hear("Tuesday.", wait=1_200)
+    rig.client("on")
+    rig.wait(800)  # our question has ended meanwhile
+    rig.client("off")
+    rig.hear("Yeah.", wait=500)
+    assert len(rig.requests) == 2
+
+
+def test_an_interruption_while_the_model_still_spoke_lets_it_go_on_by_itself() -> None:
+    rig = greeted(Say("One two three four five six.", every=500), Say("Where was I."))
+    rig.hear("Count.", wait=1_800)
+    rig.interrupt()
+    rig.client("off")
+    rig.wait(2_300)
+    assert len(rig.requests) == 2
+    assert "cut off" in rig.requests[1].messages[-1]["content"]
+
+
+def test_a_stuck_speaking_flag_expires() -> None:
+    rig = greeted()
+    rig.client("on")  # and never off
+    rig.wait(15_000 + 8_000 + 100)
+    assert rig.said_at("Are you still there?")
+
+
+def test_keys_collect_until_the_pound_key() -> None:
+    rig = greeted()
+    for key in "4711#":
+        rig.take(DtmfReceived(key))
+        rig.wait(300)
+    assert rig.requests[0].messages[-1]["content"] == "[pressed keys: 4711#]"
+    assert rig.segments()[2].source == "dtmf"
+
+
+def test_keys_collect_until_two_seconds_without_one() -> None:
+    rig = greeted()
+    for key in "12":
+        rig.take(DtmfReceived(key))
+        rig.wait(1_900)
+    assert rig.requests == []
+    rig.wait(200)
+    assert rig.requests[0].messages[-1]["content"] == "[pressed keys: 12]"
+
+
+def test_a_voice_that_interrupts_after_a_key_hits_everything() -> None:
+    rig = greeted(Say("Welcome to billing, please tell me your number."))
+    rig.take(DtmfReceived("1"))
+    rig.wait(4_000)
+    rig.interrupt()
+    assert rig.history()[-1][1].endswith("[interrupted]")
+
+
+def test_are_you_a_robot_gets_yes_whatever_the_persona() -> None:
+    rig = greeted(Say("How can I help?"), brief=brief(persona="Dr. Jane Miller, a human dentist"))
+    rig.hear("Am I talking to a real person?", wait=3_000)
+    assert rig.spoken(8_000).startswith("Yes, I'm an AI assistant working for Acme Dental.|")
+    assert rig.said_at("Yes, I'm an AI")[0] == 8_000  # at once, without waiting for the model
+
+
+def test_three_near_equal_prompts_change_the_approach_and_three_more_end_the_call() -> None:
+    rig = greeted(Say("Could you tell me more?"))
+    for ending in ("now", "now please", "now"):
+        rig.hear(f"I would like to speak to somebody in sales {ending}", wait=5_000)
+    assert "nearly the same thing" in rig.requests[-1].messages[-1]["content"]
+    for ending in ("now", "now please", "now"):
+        rig.hear(f"I would like to speak to somebody in sales {ending}", wait=5_000)
+    assert rig.handoff == {"reason": "loop"}
+
+
+def test_short_answers_are_no_loop() -> None:
+    rig = greeted(Say("And the next one?"))
+    for _ in range(6):
+        rig.hear("Yes.", wait=5_000)
+    assert rig.handoff is None
+    assert all(m["role"] != "system" for r in rig.requests for m in r.messages[1:])
+
+
+def test_the_language_follows_the_caller_only_to_a_declared_one() -> None:
+    rig = greeted(brief=brief(languages=("es-US",)))
+    rig.take(PromptReceived("Bonjour", language="fr-FR"))
+    rig.take(PromptReceived("Hola, buenos días", language="es-US"))
+    assert [a for _, a in rig.actions if isinstance(a, SetLanguage)] == [SetLanguage("es-US")]
+
+
+def test_a_request_not_to_be_called_is_stored_before_the_goodbye() -> None:
+    rig = Rig(brief=outbound()).setup()
+    rig.hear("Take me off your list and stop calling me!", wait=12_000)
+    [(stored_at, refusal)] = rig.refused_numbers
+    assert refusal.number == "+14155550123"
+    assert stored_at <= rig.said_at("I'm sorry")[0]
+    assert rig.handoff == {"reason": "do_not_call"}
+    assert rig.requests == []
+
+
+def test_a_wrong_number_is_never_called_again() -> None:
+    rig = Rig(brief=outbound()).setup()
+    rig.hear("Hello?", wait=8_000)
+    rig.hear("No, you have the wrong number.", wait=10_000)
+    assert [r.reason for _, r in rig.refused_numbers] == ["wrong_number"]
+
+
+def test_asking_whether_it_is_the_wrong_number_or_to_call_later_blocks_nothing() -> None:
+    rig = Rig(brief=outbound()).setup()
+    rig.hear("Hello?", wait=8_000)
+    rig.hear("Is this the wrong number?", wait=3_000)
+    rig.hear("Please don't call me before noon.", wait=3_000)
+    assert rig.refused_numbers == []
+
+
+def test_the_transcript_says_who_spoke_when_and_what_was_cut() -> None:
+    rig = greeted(Say("It is on Tuesday. Please be there at noon."))
+    rig.take(SpeakerChanged(agent=False, speaking=True))
+    rig.wait(900)
+    rig.take(SpeakerChanged(agent=False, speaking=False))
+    rig.hear("When?", wait=2_000)
+    rig.interrupt()
+    person, agent = rig.segments()[-2:]
+    assert (person.role, person.text, person.source) == ("person", "When?", "speech")
+    assert person.ended_at is not None
+    assert person.ended_at - person.started_at == 900
+    assert agent.role == "agent"
+    assert agent.text == "It is on Tuesday."
+    assert agent.cut_text == "Please be there at noon."
+    assert [s.sequence_no for s in rig.segments()] == [0, 1, 2, 3]
+
+
+def test_latency_counts_from_the_prompt_and_names_the_models_share() -> None:
+    rig = greeted(call("look_up_order", {"order": "7"}), Say("It has shipped.", after=400))
+    rig.hear("Where is it?", wait=3_000)
+    [latency] = rig.latencies
+    assert (latency.total_ms, latency.model_ms) == (200 + 300 + 420, 200 + 420)

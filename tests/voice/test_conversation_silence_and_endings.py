@@ -1,0 +1,232 @@
+"""Silence, holding, goodbyes, transfers, limits, draining and resuming."""
+
+from __future__ import annotations
+
+from tests.voice.rig import START, Answer, Rig, Say, brief, call, outbound, stall
+from voice.conversation.events import DrainRequested, ResumeReason, SetupReceived, SocketLost
+
+
+def greeted(*script: Say, **options: object) -> Rig:
+    tools = options.pop("tools", {})
+    rig = Rig(list(script) or [Say("All right.")], brief(**options), tools=tools)  # type: ignore[arg-type]
+    rig.setup().wait(7_000)
+    return rig
+
+
+def test_a_silent_caller_is_asked_twice_and_then_let_go() -> None:
+    rig = greeted()
+    heard_until = 5_600  # the greeting has sounded
+    rig.wait(60_000)
+    first, second = rig.said_at("Are you still there?")[0], rig.said_at("can you hear me?")[0]
+    goodbye = rig.said_at("I can't hear you")[0]
+    assert abs(first - heard_until - 8_000) < 500
+    assert 10_000 < second - first < 12_500
+    assert 10_000 < goodbye - second < 13_000
+    assert rig.handoff == {"reason": "silence"}
+    assert ("assistant", "Are you still there?") in rig.history()
+
+
+def test_the_first_wait_can_be_set() -> None:
+    rig = greeted(silence_ms=20_000)
+    rig.wait(18_000)
+    assert rig.said_at("still there") == []
+    rig.wait(3_000)
+    assert rig.said_at("still there")
+
+
+def test_a_word_starts_the_count_of_silences_anew() -> None:
+    rig = greeted()
+    for _ in range(4):
+        rig.wait(10_000)
+        rig.hear("I am here, just looking for it.", wait=4_000)
+        rig.conversation.recent_prompts.clear()
+    assert rig.handoff is None
+    assert rig.said_at("can you hear me?") == []
+
+
+def test_hold_on_is_answered_by_silence_then_a_check_then_a_goodbye_at_the_cap() -> None:
+    rig = greeted(call("wait"), hold_cap_ms=300_000)
+    rig.hear("Hold on a second.", wait=59_000)
+    assert rig.spoken(7_001) == ""
+    rig.wait(2_000)
+    assert rig.spoken(7_001) == "I'm still here. Take your time.|"
+    rig.wait(230_000)
+    assert rig.handoff is None
+    rig.wait(30_000)
+    assert rig.said_at("I have to go now")
+    assert rig.handoff == {"reason": "hold_limit"}
+
+
+def test_while_holding_music_gets_no_reply_and_a_person_does() -> None:
+    rig = greeted(call("wait"), Say("Great, go ahead."))
+    rig.hear("Hold on a second.", wait=3_000)
+    rig.hear("All of our agents are busy, please hold.", wait=3_000)
+    rig.hear("♪ ♪", wait=3_000)
+    assert len(rig.requests) == 1
+    rig.hear("Okay I have it now.", wait=3_000)
+    assert rig.spoken(7_001) == "Great, go ahead.|"
+
+
+def test_a_goodbye_without_words_of_the_model_uses_the_fixed_ones() -> None:
+    rig = greeted(call("end_call"))
+    rig.hear("That is all, thank you very much indeed.", wait=8_000)
+    assert rig.spoken(7_001) == "Thank you. Goodbye.|"
+    assert rig.handoff == {"reason": "end_call"}
+
+
+def test_the_call_ends_only_after_the_goodbye_has_sounded_and_two_seconds() -> None:
+    words = "Thank you so much for calling us today and have a lovely evening."
+    rig = greeted(call("end_call", text=words))
+    rig.hear("Bye.", wait=30_000)
+    assert rig.ended_at is not None
+    assert rig.ended_at - 7_000 >= 200 + 400 + len(words) * 60 + 2_000
+
+
+def test_a_goodbye_that_nobody_reports_as_played_still_ends() -> None:
+    rig = Rig([call("end_call", text="Goodbye.")], plays=False).setup()
+    rig.client("on")
+    rig.client("off")
+    rig.wait(20_000)
+    rig.hear("Bye.", wait=12_000)
+    assert rig.handoff == {"reason": "end_call"}
+
+
+def test_bye_in_answer_to_a_goodbye_ends_at_once() -> None:
+    rig = greeted(call("end_call", text="Goodbye."), Say("Still here?"))
+    rig.hear("That is all.", wait=2_000)
+    rig.hear("Thanks, bye!", wait=500)
+    assert rig.handoff == {"reason": "end_call"}
+    assert len(rig.requests) == 1
+
+
+def test_somebody_who_begins_to_speak_in_the_window_is_heard_out() -> None:
+    rig = greeted(call("end_call", text="Goodbye."), Say("Of course."))
+    rig.hear("That is all.", wait=2_500)
+    rig.client("on")
+    rig.wait(4_000)
+    rig.client("off")
+    rig.hear("Oh, and where do I park the car?", wait=3_000)
+    assert rig.handoff is None
+    assert rig.said_at("Of ")
+
+
+def test_a_second_goodbye_cannot_be_interrupted() -> None:
+    rig = greeted(call("end_call"), call("end_call"))
+    rig.hear("That is all.", wait=2_000)
+    rig.hear("Oh wait, no, I mean yes.", wait=500)
+    assert [f["interruptible"] for _, f in rig.sent if "Goodbye" in f["token"]] == [True, False]
+
+
+def test_a_transfer_is_announced_and_handed_over_when_it_was_heard() -> None:
+    rig = greeted(call("transfer_call", text="I'll connect you with Kim."), transfer_number="+14155550177")
+    rig.hear("Let me talk to a human.", wait=700)
+    assert rig.handoff is None
+    rig.wait(3_000)
+    assert rig.handoff == {"reason": "transfer", "number": "+14155550177"}
+
+
+def test_a_transfer_is_not_offered_without_a_number() -> None:
+    rig = greeted(call("transfer_call"), Say("I cannot connect you."))
+    rig.hear("Let me talk to a human.", wait=3_000)
+    names = [tool["function"]["name"] for tool in rig.requests[0].tools]
+    assert "transfer_call" not in names
+    assert "There is no tool 'transfer_call'. Your tools: look_up_order" in rig.history()[-2][1]
+
+
+def test_a_transfer_that_nobody_takes_comes_back_and_says_so() -> None:
+    rig = greeted(call("transfer_call"), Say("Sure."), transfer_number="+14155550177")
+    rig.hear("Let me talk to a human.", wait=8_000)
+    since = rig.t
+    rig.setup(ResumeReason.TRANSFER_FAILED)
+    rig.wait(1_000)
+    assert rig.spoken(since).startswith("I'm sorry, nobody could take your call")
+    rig.wait(7_000)
+    rig.hear("Then tell me the price.", wait=1_000)
+    assert len(rig.requests) == 2
+
+
+def test_before_the_calls_maximum_we_say_goodbye() -> None:
+    rig = greeted(deadline_ms=START + 30_000)
+    rig.wait(5_000)
+    rig.hear("Tell me everything.", wait=18_000)
+    assert rig.said_at("our time is up") == [15_000]
+    assert rig.handoff == {"reason": "max_duration"}
+
+
+def test_a_drain_hands_the_call_over_at_an_idle_moment() -> None:
+    rig = greeted(Say("It is on Tuesday at nine in the morning."))
+    rig.hear("When?", wait=400)
+    rig.take(DrainRequested(rig.now + 60_000))
+    rig.wait(1_000)
+    assert rig.handoff is None
+    rig.wait(3_000)
+    assert rig.handoff == {"reason": "drain"}
+    assert rig.segments()[-1].text == "It is on Tuesday at nine in the morning."
+
+
+def test_a_drain_of_an_idle_call_is_immediate_and_of_a_busy_one_by_its_deadline() -> None:
+    idle = greeted()
+    idle.take(DrainRequested(idle.now + 60_000))
+    assert idle.handoff == {"reason": "drain"}
+    busy = greeted(stall())
+    busy.hear("When?", wait=100)
+    busy.take(DrainRequested(busy.now + 500))
+    busy.wait(600)
+    assert busy.handoff == {"reason": "drain"}
+
+
+def test_a_resumed_call_says_the_unheard_rest() -> None:
+    rig = greeted(Say("It is on Tuesday. Please bring your insurance card with you."))
+    rig.hear("When?", wait=2_000)
+    rig.purge()
+    rig.take(SocketLost())
+    rig.wait(1_000)
+    since = rig.t
+    rig.setup(ResumeReason.LOST)
+    assert rig.spoken(since) == "Please bring your insurance card with you.|"
+    assert len(rig.requests) == 1
+
+
+def test_a_write_that_finishes_without_a_socket_is_remembered() -> None:
+    booking = {"day": "Monday", "hour": 9}
+    rig = greeted(
+        call("book_visit", booking),
+        Say("Monday at nine?"),
+        call("book_visit", booking),
+        Say("It is booked."),
+        tools={"book_visit": Answer('{"booked": true}', after=2_000)},
+    )
+    rig.hear("Monday at nine.", wait=3_000)
+    rig.hear("Yes.", wait=1_000)
+    rig.take(SocketLost())
+    rig.wait(3_000)
+    assert rig.segments()[-1].role == "tool"
+    assert '"booked": true' in rig.segments()[-1].text
+    rig.setup(ResumeReason.LOST)
+    rig.wait(2_000)
+    assert rig.said_at("booked.")
+    assert len(rig.runs) == 1
+
+
+def test_a_second_setup_frame_is_ignored() -> None:
+    rig = greeted()
+    before = len(rig.sent)
+    rig.take(SetupReceived())
+    assert len(rig.sent) == before
+
+
+def test_nothing_is_said_or_asked_after_the_end() -> None:
+    rig = greeted(call("end_call"))
+    rig.hear("That is all.", wait=8_000)
+    before = len(rig.actions)
+    rig.hear("Hello?", wait=60_000)
+    assert len(rig.actions) == before
+    assert rig.conversation.next_wake_ms is None
+
+
+def test_the_session_can_end_while_outbound_waits_for_the_first_words() -> None:
+    rig = Rig(brief=outbound()).setup()
+    rig.wait(500)
+    rig.take(SocketLost())
+    rig.wait(60_000)
+    assert rig.sent == []
