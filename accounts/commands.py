@@ -6,11 +6,13 @@ Invariant: an organisation, its wallet, its first user and its free credit come 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from accounts.identity import person_hash
 from accounts.keys import SHOWN_LENGTH, hash_of
-from accounts.tables import api_keys, organisations, users
+from accounts.people import free_credit_reads, insert_user
+from accounts.tables import api_keys, free_credit_identities, organisations, users
 from billing import ledger
 from billing.posting import Posting
-from billing.tables import transfers, wallets
+from billing.tables import wallets
 from config.rows import Read, Rows
 
 
@@ -38,7 +40,7 @@ class CreateOrganisation:
         return (
             Read(organisations, "id", (self.org_id,)),
             Read(users, "email", (self.email,)),
-            Read(transfers, "source_key", (f"{self.org_id}:free_credit",)),
+            *free_credit_reads(self.org_id, self.email),
         )
 
     def fold(self, rows: Rows, now: int) -> str | None:
@@ -47,35 +49,16 @@ class CreateOrganisation:
             return self.org_id
         if rows.find(users, "email", self.email):
             return None
-        rows.insert(
-            organisations,
-            {
-                "id": self.org_id,
-                "name": self.name,
-                "timezone": "UTC",
-                "max_call_duration_seconds": None,
-                "disclose_ai": True,
-                "suspended_at": None,
-                "created_at": now,
-            },
-        )
+        rows.insert(organisations, {"id": self.org_id, "name": self.name, "created_at": now})
         rows.insert(wallets, {"id": self.org_id, "balance": 0, "held": 0, "sequence": 0})
-        rows.insert(
-            users,
-            {
-                "id": self.user_id,
-                "org_id": self.org_id,
-                "email": self.email,
-                "password_hash": self.password_hash,
-                "verified_at": now,
-                "created_at": now,
-            },
-        )
+        insert_user(rows, self.user_id, self.org_id, self.email, self.password_hash, now, now)
         insert_key(rows, self.key_id, self.org_id, self.user_id, "First key", self.api_key, None, now)
-        if self.free_credit_milli_cents:
+        if self.free_credit_milli_cents:  # an operator's decision, whoever had it before; remembered all the same
             key = f"{self.org_id}:free_credit"
             posting = Posting(self.transfer_id, key, self.org_id, "free_credit", self.free_credit_milli_cents)
             ledger.apply(rows, posting, now)
+            if rows.get(free_credit_identities, person_hash(self.email)) is None:
+                rows.insert(free_credit_identities, {"id": person_hash(self.email), "granted_at": now})
         return self.org_id
 
 
@@ -106,6 +89,32 @@ class CreateKey:
         if rows.get(api_keys, self.key_id) is None:
             insert_key(rows, self.key_id, self.org_id, self.user_id, self.name, self.api_key, self.expires_at, now)
         return self.key_id
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeKey:
+    """From this commit on the key opens nothing."""
+
+    key_id: str
+    org_id: str
+
+    def locate(self) -> Sequence[Read]:
+        return ()
+
+    def organisations(self, located: Rows) -> Iterable[str]:
+        return (self.org_id,)
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        return (Read(api_keys, "id", (self.key_id,)),)
+
+    def fold(self, rows: Rows, now: int) -> bool:
+        """False if the organisation has no such key."""
+        row = rows.get(api_keys, self.key_id)
+        if row is None or row["org_id"] != self.org_id:
+            return False
+        if row["revoked_at"] is None:
+            rows.update(api_keys, self.key_id, {"revoked_at": now})
+        return True
 
 
 def insert_key(

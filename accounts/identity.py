@@ -3,6 +3,7 @@
 Invariant: an e-mail address is kept in one normal form, so that one person cannot be two by spelling.
 """
 
+import hashlib
 import re
 
 from accounts.passwords import LONGEST, SHORTEST
@@ -36,3 +37,12 @@ def check_password(password: str) -> None:
     """Raises BadIdentity."""
     if not SHORTEST <= len(password) <= LONGEST:
         raise BadIdentity(f"A password has {SHORTEST} to {LONGEST} characters.")
+
+
+def person_hash(email: str) -> str:
+    """Names the person behind an address, so that free credit is given once: tags and, at Gmail, dots do not count."""
+    name, _, domain = check_email(email).rpartition("@")
+    name = name.partition("+")[0]
+    if domain in ("gmail.com", "googlemail.com"):
+        name, domain = name.replace(".", ""), "gmail.com"
+    return hashlib.sha256(f"{name}@{domain}".encode()).hexdigest()

@@ -3,7 +3,7 @@
 Invariant: no secret is stored, only hashes of secrets.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, String, Table, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Column, ForeignKey, Index, Integer, String, Table, Text, text
 
 from config.database import metadata
 
@@ -43,4 +43,54 @@ api_keys = Table(
     Column("revoked_at", BigInteger, nullable=True),
     Column("created_at", BigInteger, nullable=False),
     Index(None, "org_id", "id"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String(64), primary_key=True),  # the hash of what the cookie carries
+    Column("org_id", String(36), ForeignKey("organisations.id"), nullable=False),
+    Column("user_id", String(36), nullable=False, index=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False, index=True),
+    Column("ended_at", BigInteger, nullable=True),
+)
+
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("org_id", String(36), ForeignKey("organisations.id"), nullable=False, index=True),
+    Column("email", Text, nullable=False),
+    Column("invited_by", String(36), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger, nullable=True),  # accepted or revoked
+)
+
+free_credit_identities = Table(
+    "free_credit_identities",
+    metadata,
+    Column("id", String(64), primary_key=True),  # hash of the person's address; outlives the account
+    Column("granted_at", BigInteger, nullable=False),
+)
+
+mails = Table(
+    "mails",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("org_id", String(36), nullable=True),
+    Column("kind", String(24), nullable=False),  # which words; links are signed when it is sent, never stored
+    Column("recipient", Text, nullable=False),
+    Column("facts", JSON, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("due_at", BigInteger, nullable=True),  # null: sent, or given up
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("sent_at", BigInteger, nullable=True),
+    Index(
+        "ix_mails_due_at",
+        "due_at",
+        postgresql_where=text("due_at IS NOT NULL"),
+        sqlite_where=text("due_at IS NOT NULL"),
+    ),
 )

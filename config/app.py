@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from accounts.auth import require_key
 from billing import api as billing_api
+from billing import usage_api
 from config import health
 from config.clock import new_id
 from config.database import Unavailable
@@ -50,7 +51,7 @@ def create_app(settings: Settings | None = None) -> Quart:
     )
     _add_lifecycle(app, machinery)
     _add_errors(app)
-    for room in (voice_api, billing_api):
+    for room in (voice_api, billing_api, usage_api):
         room.blueprint.before_request(require_key)
         app.register_blueprint(room.blueprint)
     app.register_blueprint(twilio_webhooks.blueprint)

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from billing.rating import LONGEST_MAXIMUM_SECONDS, SHORTEST_MAXIMUM_SECONDS, hold_milli_cents
 
 SIMULATOR_URL = "http://127.0.0.1:8010"
+SIMULATED_SMTP_URL = "smtp://127.0.0.1:8025"
 TWILIO_API_URL = "https://api.twilio.com"
 STRIPE_API_URL = "https://api.stripe.com"
 SIMULATED_ACCOUNT_SID = "AC" + "5" * 32
@@ -139,6 +140,11 @@ class Settings(BaseSettings):
     @property
     def carrier_base_url(self) -> str:
         return self.twilio_api_base_url or (SIMULATOR_URL if self.simulated_network else TWILIO_API_URL)
+
+    @property
+    def mail_url(self) -> str:
+        """Where mail goes, empty for nowhere; the simulator has a mailbox."""
+        return self.smtp_url.get_secret_value() or (SIMULATED_SMTP_URL if self.simulated_network else "")
 
     @property
     def signing_secret(self) -> str:

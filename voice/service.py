@@ -202,7 +202,7 @@ class Calls:
             available_milli_cents=available,
             hold_milli_cents=hold,
             shortfall_milli_cents=shortfall_milli_cents(available, hold),
-            add_credits_url=f"{self.settings.public_base_url}/billing/add",
+            add_credits_url=f"{self.settings.public_base_url}/billing/add-credits",
         )
 
     def _inbound(self, sid: str, to_number: str, from_number: str) -> ReceiveCall:

@@ -123,6 +123,12 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_evidence_call_id_id"), "evidence", ["call_id", "id"], unique=False)
     op.create_table(
+        "free_credit_identities",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("granted_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_free_credit_identities")),
+    )
+    op.create_table(
         "idempotency_keys",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("call_id", sa.String(length=36), nullable=False),
@@ -132,6 +138,27 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_idempotency_keys")),
     )
     op.create_index(op.f("ix_idempotency_keys_created_at"), "idempotency_keys", ["created_at"], unique=False)
+    op.create_table(
+        "mails",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=True),
+        sa.Column("kind", sa.String(length=24), nullable=False),
+        sa.Column("recipient", sa.Text(), nullable=False),
+        sa.Column("facts", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("sent_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_mails")),
+    )
+    op.create_index(
+        "ix_mails_due_at",
+        "mails",
+        ["due_at"],
+        unique=False,
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+    )
     op.create_table(
         "organisations",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -201,6 +228,19 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_api_keys_org_id_id"), "api_keys", ["org_id", "id"], unique=False)
     op.create_table(
+        "invitations",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("email", sa.Text(), nullable=False),
+        sa.Column("invited_by", sa.String(length=36), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["org_id"], ["organisations.id"], name=op.f("fk_invitations_org_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_invitations")),
+    )
+    op.create_index(op.f("ix_invitations_org_id"), "invitations", ["org_id"], unique=False)
+    op.create_table(
         "numbers",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("org_id", sa.String(length=36), nullable=False),
@@ -224,6 +264,19 @@ def upgrade() -> None:
         postgresql_where=sa.text("status = 'active'"),
         sqlite_where=sa.text("status = 'active'"),
     )
+    op.create_table(
+        "sessions",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("user_id", sa.String(length=36), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["org_id"], ["organisations.id"], name=op.f("fk_sessions_org_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sessions")),
+    )
+    op.create_index(op.f("ix_sessions_expires_at"), "sessions", ["expires_at"], unique=False)
+    op.create_index(op.f("ix_sessions_user_id"), "sessions", ["user_id"], unique=False)
     op.create_table(
         "users",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -255,6 +308,9 @@ def downgrade() -> None:
     op.drop_table("wallets")
     op.drop_index(op.f("ix_users_org_id"), table_name="users")
     op.drop_table("users")
+    op.drop_index(op.f("ix_sessions_user_id"), table_name="sessions")
+    op.drop_index(op.f("ix_sessions_expires_at"), table_name="sessions")
+    op.drop_table("sessions")
     op.drop_index(
         "uq_numbers_active",
         table_name="numbers",
@@ -263,6 +319,8 @@ def downgrade() -> None:
     )
     op.drop_index(op.f("ix_numbers_org_id_id"), table_name="numbers")
     op.drop_table("numbers")
+    op.drop_index(op.f("ix_invitations_org_id"), table_name="invitations")
+    op.drop_table("invitations")
     op.drop_index(op.f("ix_api_keys_org_id_id"), table_name="api_keys")
     op.drop_table("api_keys")
     op.drop_index(op.f("ix_usage_quarter_hours_org_id_quarter_at"), table_name="usage_quarter_hours")
@@ -271,8 +329,16 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_transfers_call_id"), table_name="transfers")
     op.drop_table("transfers")
     op.drop_table("organisations")
+    op.drop_index(
+        "ix_mails_due_at",
+        table_name="mails",
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+    )
+    op.drop_table("mails")
     op.drop_index(op.f("ix_idempotency_keys_created_at"), table_name="idempotency_keys")
     op.drop_table("idempotency_keys")
+    op.drop_table("free_credit_identities")
     op.drop_index(op.f("ix_evidence_call_id_id"), table_name="evidence")
     op.drop_table("evidence")
     op.drop_index(

@@ -1,0 +1,386 @@
+"""The commands of people: sign-up, confirmation, passwords, sessions, invitations.
+
+Invariant: free credit is given when an address is confirmed, once per person, in the same commit as the confirmation;
+whoever changes a password ends every other session.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from accounts.identity import person_hash
+from accounts.tables import free_credit_identities, invitations, mails, organisations, sessions, users
+from billing import ledger
+from billing.posting import Posting
+from billing.tables import transfers, wallets
+from config.rows import Read, Row, Rows
+
+SESSION_MS = 14 * 86_400_000
+INVITATION_MS = 7 * 86_400_000
+
+
+def send_mail(
+    rows: Rows, mail_id: str, kind: str, recipient: str, facts: Mapping[str, Any], org_id: str | None, now: int
+) -> None:
+    """Write the intention to send a mail; the worker sends it after the commit."""
+    rows.insert(
+        mails,
+        {
+            "id": mail_id,
+            "org_id": org_id,
+            "kind": kind,
+            "recipient": recipient,
+            "facts": dict(facts),
+            "created_at": now,
+            "due_at": now,
+            "attempts": 0,
+            "sent_at": None,
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _OnUser:
+    """A command about one user, whose organisation never changes."""
+
+    user_id: str
+
+    def locate(self) -> Sequence[Read]:
+        return (Read(users, "id", (self.user_id,)),)
+
+    def organisations(self, located: Rows) -> Iterable[str]:
+        row = located.get(users, self.user_id)
+        return () if row is None else (row["org_id"],)
+
+
+@dataclass(frozen=True, slots=True)
+class SignUp:
+    """A new organisation with its first user, not confirmed yet, and the mail that asks for it."""
+
+    org_id: str
+    user_id: str
+    mail_id: str
+    organisation_name: str
+    email: str
+    password_hash: str
+
+    def locate(self) -> Sequence[Read]:
+        return ()
+
+    def organisations(self, located: Rows) -> Iterable[str]:
+        return ()
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        return (Read(organisations, "id", (self.org_id,)), Read(users, "email", (self.email,)))
+
+    def fold(self, rows: Rows, now: int) -> bool:
+        """False if the address has an account."""
+        if rows.get(organisations, self.org_id) is not None:
+            return True
+        if rows.find(users, "email", self.email):
+            return False
+        rows.insert(organisations, {"id": self.org_id, "name": self.organisation_name, "created_at": now})
+        rows.insert(wallets, {"id": self.org_id, "balance": 0, "held": 0, "sequence": 0})
+        insert_user(rows, self.user_id, self.org_id, self.email, self.password_hash, None, now)
+        send_mail(rows, self.mail_id, "verify", self.email, {"user_id": self.user_id}, self.org_id, now)
+        return True
+
+
+def insert_user(
+    rows: Rows, user_id: str, org_id: str, email: str, password_hash: str, verified_at: int | None, now: int
+) -> None:
+    rows.insert(
+        users,
+        {
+            "id": user_id,
+            "org_id": org_id,
+            "email": email,
+            "password_hash": password_hash,
+            "verified_at": verified_at,
+            "created_at": now,
+        },
+    )
+
+
+def grant_free_credit(rows: Rows, org_id: str, email: str, transfer_id: str, milli_cents: int, now: int) -> int:
+    """Post the free credit unless this person or organisation had it. Milli-cents granted.
+
+    Needs the reads of `free_credit_reads`.
+    """
+    person = person_hash(email)
+    key = f"{org_id}:free_credit"
+    if not milli_cents or rows.get(free_credit_identities, person) or rows.find(transfers, "source_key", key):
+        return 0
+    rows.insert(free_credit_identities, {"id": person, "granted_at": now})
+    ledger.apply(rows, Posting(transfer_id, key, org_id, "free_credit", milli_cents), now)
+    return milli_cents
+
+
+def free_credit_reads(org_id: str, email: str) -> list[Read]:
+    return [
+        Read(free_credit_identities, "id", (person_hash(email),)),
+        Read(transfers, "source_key", (f"{org_id}:free_credit",)),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyEmail(_OnUser):
+    """The link in the mail was opened."""
+
+    email: str
+    transfer_id: str
+    free_credit_milli_cents: int
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        reads = [Read(users, "id", (self.user_id,))]
+        for org_id in self.organisations(located):
+            reads += free_credit_reads(org_id, self.email)
+        return reads
+
+    def fold(self, rows: Rows, now: int) -> int | None:
+        """Milli-cents of free credit granted (0: had before), or None if the link is no longer about this address."""
+        user = rows.get(users, self.user_id)
+        if user is None or user["email"] != self.email:
+            return None
+        if user["verified_at"] is not None:
+            return 0
+        rows.update(users, self.user_id, {"verified_at": now})
+        return grant_free_credit(rows, user["org_id"], self.email, self.transfer_id, self.free_credit_milli_cents, now)
+
+
+@dataclass(frozen=True, slots=True)
+class AskForMail(_OnUser):
+    """Send a user the mail `kind` (verify, reset) again."""
+
+    mail_id: str
+    kind: str
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        return (Read(users, "id", (self.user_id,)), Read(mails, "id", (self.mail_id,)))
+
+    def fold(self, rows: Rows, now: int) -> None:
+        user = rows.get(users, self.user_id)
+        if user is None or rows.get(mails, self.mail_id) or (self.kind == "verify" and user["verified_at"]):
+            return
+        send_mail(rows, self.mail_id, self.kind, user["email"], {"user_id": self.user_id}, user["org_id"], now)
+
+
+@dataclass(frozen=True, slots=True)
+class SetPassword(_OnUser):
+    """A new password, proven by the old one's hash; every session but `kept_session` ends."""
+
+    old_password_hash: str
+    password_hash: str
+    kept_session: str | None = None
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        return (Read(users, "id", (self.user_id,)), Read(sessions, "user_id", (self.user_id,)))
+
+    def fold(self, rows: Rows, now: int) -> bool:
+        """False if the password has changed meanwhile."""
+        user = rows.get(users, self.user_id)
+        if user is None or user["password_hash"] not in (self.old_password_hash, self.password_hash):
+            return False
+        rows.update(users, self.user_id, {"password_hash": self.password_hash})
+        _end_sessions(rows, self.user_id, self.kept_session, now)
+        return True
+
+
+def _end_sessions(rows: Rows, user_id: str, kept: str | None, now: int) -> None:
+    for session in rows.find(sessions, "user_id", user_id):
+        if session["id"] != kept and session["ended_at"] is None:
+            rows.update(sessions, session["id"], {"ended_at": now})
+
+
+@dataclass(frozen=True, slots=True)
+class BeginSession(_OnUser):
+    """Log-in. `session_id` is the hash of a fresh random token."""
+
+    session_id: str
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        return (Read(users, "id", (self.user_id,)), Read(sessions, "id", (self.session_id,)))
+
+    def fold(self, rows: Rows, now: int) -> bool:
+        user = rows.get(users, self.user_id)
+        if user is None:
+            return False
+        if rows.get(sessions, self.session_id) is None:
+            rows.insert(
+                sessions,
+                {
+                    "id": self.session_id,
+                    "org_id": user["org_id"],
+                    "user_id": self.user_id,
+                    "created_at": now,
+                    "expires_at": now + SESSION_MS,
+                    "ended_at": None,
+                },
+            )
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class EndSession(_OnUser):
+    """Log-out."""
+
+    session_id: str
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        return (Read(sessions, "id", (self.session_id,)),)
+
+    def fold(self, rows: Rows, now: int) -> None:
+        session = rows.get(sessions, self.session_id)
+        if session is not None and session["user_id"] == self.user_id and session["ended_at"] is None:
+            rows.update(sessions, self.session_id, {"ended_at": now})
+
+
+@dataclass(frozen=True, slots=True)
+class _OnOrganisation:
+    org_id: str
+
+    def locate(self) -> Sequence[Read]:
+        return ()
+
+    def organisations(self, located: Rows) -> Iterable[str]:
+        return (self.org_id,)
+
+
+@dataclass(frozen=True, slots=True)
+class Invite(_OnOrganisation):
+    """Ask somebody to join."""
+
+    invitation_id: str
+    mail_id: str
+    email: str
+    invited_by: str
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        return (
+            Read(users, "email", (self.email,)),
+            Read(invitations, "org_id", (self.org_id,)),
+            Read(organisations, "id", (self.org_id,)),
+        )
+
+    def fold(self, rows: Rows, now: int) -> str | None:
+        """None when done, else a sentence that says why not."""
+        if rows.get(invitations, self.invitation_id) is not None:
+            return None
+        if rows.find(users, "email", self.email):
+            return f"{self.email} already has an account."
+        for open_one in rows.find(invitations, "org_id", self.org_id):
+            if open_one["email"] == self.email and open_one["ended_at"] is None and open_one["expires_at"] > now:
+                return f"{self.email} has an open invitation already."
+        organisation = rows.get(organisations, self.org_id)
+        assert organisation is not None
+        rows.insert(
+            invitations,
+            {
+                "id": self.invitation_id,
+                "org_id": self.org_id,
+                "email": self.email,
+                "invited_by": self.invited_by,
+                "created_at": now,
+                "expires_at": now + INVITATION_MS,
+                "ended_at": None,
+            },
+        )
+        facts = {"invitation_id": self.invitation_id, "organisation": organisation["name"]}
+        send_mail(rows, self.mail_id, "invite", self.email, facts, self.org_id, now)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeInvitation(_OnOrganisation):
+    invitation_id: str
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        return (Read(invitations, "id", (self.invitation_id,)),)
+
+    def fold(self, rows: Rows, now: int) -> bool:
+        row = _own(rows.get(invitations, self.invitation_id), self.org_id)
+        if row is not None and row["ended_at"] is None:
+            rows.update(invitations, self.invitation_id, {"ended_at": now})
+        return row is not None
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptInvitation:
+    """Whoever received the mail joins; the address counts as confirmed."""
+
+    invitation_id: str
+    user_id: str
+    password_hash: str
+
+    def locate(self) -> Sequence[Read]:
+        return (Read(invitations, "id", (self.invitation_id,)),)
+
+    def organisations(self, located: Rows) -> Iterable[str]:
+        row = located.get(invitations, self.invitation_id)
+        return () if row is None else (row["org_id"],)
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        row = located.get(invitations, self.invitation_id)
+        return () if row is None else (*self.locate(), Read(users, "email", (row["email"],)))
+
+    def fold(self, rows: Rows, now: int) -> bool:
+        """False if the invitation is used, revoked or old, or the address has an account by now."""
+        row = rows.get(invitations, self.invitation_id)
+        if row is None or rows.get(users, self.user_id) is not None:
+            return row is not None
+        if row["ended_at"] is not None or row["expires_at"] <= now or rows.find(users, "email", row["email"]):
+            return False
+        rows.update(invitations, self.invitation_id, {"ended_at": now})
+        insert_user(rows, self.user_id, row["org_id"], row["email"], self.password_hash, now, now)
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveMember(_OnOrganisation):
+    """Somebody leaves; the last one cannot. Their sessions end."""
+
+    user_id: str
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        return (Read(users, "org_id", (self.org_id,)), Read(sessions, "user_id", (self.user_id,)))
+
+    def fold(self, rows: Rows, now: int) -> str | None:
+        """None when done, else a sentence that says why not."""
+        members = [row for row in rows.find(users, "org_id", self.org_id) if not _removed(row)]
+        row = next((row for row in members if row["id"] == self.user_id), None)
+        if row is None:
+            return None
+        if len(members) == 1:
+            return "The last member cannot be removed."
+        # The row stays for the audit trail, but neither the address nor the password opens anything again.
+        rows.update(users, self.user_id, {"email": f"removed:{self.user_id}", "password_hash": ""})
+        _end_sessions(rows, self.user_id, None, now)
+        return None
+
+
+def _removed(user: Row) -> bool:
+    return str(user["email"]).startswith("removed:")
+
+
+def _own(row: Row | None, org_id: str) -> Row | None:
+    return row if row is not None and row["org_id"] == org_id else None
+
+
+SETTABLE = ("name", "timezone", "max_call_duration_seconds", "disclose_ai")
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeOrganisation(_OnOrganisation):
+    """Change settings that were checked at the edge; keys are among SETTABLE."""
+
+    changes: Mapping[str, Any]
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        return (Read(organisations, "id", (self.org_id,)),)
+
+    def fold(self, rows: Rows, now: int) -> bool:
+        if rows.get(organisations, self.org_id) is None:
+            return False
+        assert set(self.changes) <= set(SETTABLE)
+        rows.update(organisations, self.org_id, self.changes)
+        return True
