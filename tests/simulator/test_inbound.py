@@ -104,7 +104,8 @@ async def test_only_the_accounts_numbers_can_be_called() -> None:
 
 async def test_numbers_may_have_their_addresses_from_the_start() -> None:
     addresses = {"voice_url": "http://127.0.0.1:1/voice", "status_callback": "http://127.0.0.1:1/status"}
-    async with customer(**addresses, numbers=("+14155550101", "+14155550102")) as who:
+    options: dict[str, Any] = {"numbers": ("+14155550101", "+14155550102"), **addresses}
+    async with customer(**options) as who:
         numbers = await who.client.incoming_phone_numbers.list_async()
     assert {number.phone_number for number in numbers} == {"+14155550101", "+14155550102"}
     assert {(number.voice_url, number.status_callback) for number in numbers} == {tuple(addresses.values())}
