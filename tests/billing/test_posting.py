@@ -1,0 +1,190 @@
+"""Posting against a plain model: whatever is asked in whatever order, the books are right.
+
+The model keeps what a person with a pencil would: balances, open holds, and what was done under each key.
+"""
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+
+from billing.posting import CREDIT_CHANGES, HOLD, KINDS, RELEASE, SETTLE, Posting, Present, Refusal, Transfer, post
+from billing.wallet import Wallet
+from tests.billing.books import assert_sound
+
+ORGS = ("org-a", "org-b")
+AMOUNTS = st.integers(0, 60)
+SIMPLE_KINDS = sorted({*CREDIT_CHANGES} - {SETTLE})
+
+
+@dataclass
+class Ledger:
+    """The smallest store around `post`: lists instead of tables."""
+
+    wallets: dict[str, Wallet] = field(default_factory=lambda: dict.fromkeys(ORGS, Wallet(0, 0, 0)))
+    transfers: list[Transfer] = field(default_factory=list)
+
+    def ask(self, posting: Posting) -> Transfer | Refusal:
+        def first(**wanted: object) -> Transfer | None:
+            return next(
+                (t for t in self.transfers if all(getattr(t, name) == value for name, value in wanted.items())), None
+            )
+
+        pending = posting.pending_id
+        present = Present(
+            same_key=first(source_key=posting.source_key),
+            hold=first(id=pending, org_id=posting.org_id) if pending else None,
+            second_phase=first(pending_id=pending) if pending else None,
+        )
+        outcome = post(self.wallets[posting.org_id], posting, present, now=1_000)
+        if isinstance(outcome, Transfer) and outcome not in self.transfers:
+            self.transfers.append(outcome)
+            self.wallets[posting.org_id] = Wallet(outcome.balance_after, outcome.held_after, outcome.sequence)
+        return outcome
+
+
+class LedgerAgainstModel(RuleBasedStateMachine):
+    holds = Bundle("holds")
+    asked = Bundle("asked")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ledger = Ledger()
+        self.numbers = 0
+        self.balance = dict.fromkeys(ORGS, 0)
+        self.house = {kind.house_account: 0 for kind in KINDS.values()}
+        self.open: dict[str, tuple[str, int]] = {}
+        self.ended: dict[str, Refusal] = {}
+
+    def _posting(self, org_id: str, kind: str, amount: int = 0, pending_id: str | None = None) -> Posting:
+        self.numbers += 1
+        return Posting(f"t{self.numbers}", f"k{self.numbers}", org_id, kind, amount, pending_id)
+
+    def _held(self, org_id: str) -> int:
+        return sum(amount for owner, amount in self.open.values() if owner == org_id)
+
+    @rule(target=asked, org_id=st.sampled_from(ORGS), kind=st.sampled_from(SIMPLE_KINDS), amount=AMOUNTS,
+          negative=st.booleans())  # fmt: skip
+    def credit_or_claw_back(self, org_id: str, kind: str, amount: int, negative: bool) -> Posting:
+        sign = KINDS[kind].sign or (-1 if negative else 1)
+        posting = self._posting(org_id, kind, amount if KINDS[kind].sign else sign * amount)
+        outcome = self.ledger.ask(posting)
+        assert isinstance(outcome, Transfer)
+        assert (outcome.balance_delta, outcome.held_delta, outcome.amount) == (sign * amount, 0, amount)
+        self._accounts(outcome, to_wallet=sign * amount > 0 or (amount == 0 and KINDS[kind].sign > 0))
+        self.balance[org_id] += sign * amount
+        return posting
+
+    @rule(target=holds, org_id=st.sampled_from(ORGS), amount=AMOUNTS)
+    def hold(self, org_id: str, amount: int) -> object:
+        posting = self._posting(org_id, HOLD, amount)
+        outcome = self.ledger.ask(posting)
+        if amount > self.balance[org_id] - self._held(org_id):
+            assert outcome is Refusal.INSUFFICIENT
+            return multiple()
+        assert isinstance(outcome, Transfer)
+        assert (outcome.balance_delta, outcome.held_delta) == (0, amount)
+        self._accounts(outcome, to_wallet=False)
+        self.open[posting.id] = (org_id, amount)
+        return posting
+
+    @rule(target=asked, hold=holds, amount=AMOUNTS, release=st.booleans(), other_org=st.booleans())
+    def end(self, hold: Posting, amount: int, release: bool, other_org: bool) -> object:
+        owner = ORGS[1 - ORGS.index(hold.org_id)] if other_org else hold.org_id
+        amount = 0 if release else amount
+        posting = self._posting(owner, RELEASE if release else SETTLE, amount, hold.id)
+        outcome = self.ledger.ask(posting)
+        expected = (
+            Refusal.NOT_FOUND
+            if other_org
+            else self.ended.get(hold.id) or (Refusal.EXCEEDS_HOLD if amount > hold.amount else None)
+        )
+        if expected is not None:
+            assert outcome is expected
+            return multiple()
+        assert isinstance(outcome, Transfer)
+        assert (outcome.balance_delta, outcome.held_delta, outcome.amount) == (-amount, -hold.amount, amount)
+        self._accounts(outcome, to_wallet=False)
+        del self.open[hold.id]
+        self.ended[hold.id] = Refusal.ALREADY_RELEASED if release else Refusal.ALREADY_SETTLED
+        self.balance[owner] -= amount
+        return posting
+
+    @rule(posting=asked)
+    def settle_what_is_no_hold(self, posting: Posting) -> None:
+        outcome = self.ledger.ask(self._posting(posting.org_id, SETTLE, 0, posting.id))
+        assert outcome is Refusal.NOT_PENDING
+
+    @rule(org_id=st.sampled_from(ORGS))
+    def settle_what_never_was(self, org_id: str) -> None:
+        assert self.ledger.ask(self._posting(org_id, RELEASE, 0, "nothing")) is Refusal.NOT_FOUND
+
+    @rule(posting=st.one_of(asked, holds))
+    def repeat(self, posting: Posting) -> None:
+        outcome = self.ledger.ask(posting)
+        assert isinstance(outcome, Transfer)
+        assert outcome.source_key == posting.source_key
+
+    @rule(used=st.one_of(asked, holds), org_id=st.sampled_from(ORGS), kind=st.sampled_from(sorted(KINDS)),
+          amount=AMOUNTS)  # fmt: skip
+    def use_a_key_again_for_something_else(self, used: Posting, org_id: str, kind: str, amount: int) -> None:
+        posting = Posting("again", used.source_key, org_id, kind, amount)
+        outcome = self.ledger.ask(posting)
+        same = (org_id, kind, amount, None) == (used.org_id, used.kind, used.amount, used.pending_id)
+        assert (outcome is Refusal.CONFLICT) != same
+
+    @rule(hold=consumes(holds))
+    def forget_a_hold(self, hold: Posting) -> None:
+        """It stays open; nothing releases it by itself."""
+
+    def _accounts(self, transfer: Transfer, *, to_wallet: bool) -> None:
+        wallet, house = f"wallet:{transfer.org_id}", KINDS[transfer.kind].house_account
+        assert (transfer.debit_account, transfer.credit_account) == ((house, wallet) if to_wallet else (wallet, house))
+        self.house[house] -= transfer.balance_delta
+
+    @invariant()
+    def books_are_sound(self) -> None:
+        for org_id in ORGS:
+            wallet = self.ledger.wallets[org_id]
+            assert (wallet.balance, wallet.held) == (self.balance[org_id], self._held(org_id))
+            assert_sound(wallet, [transfer for transfer in self.ledger.transfers if transfer.org_id == org_id])
+        assert sum(self.house.values()) == -sum(self.balance.values())
+
+
+LedgerAgainstModel.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+test_the_ledger_agrees_with_a_plain_model = LedgerAgainstModel.TestCase
+
+
+@pytest.mark.parametrize("kind", sorted({*KINDS} - {"adjustment"}))
+def test_only_an_adjustment_has_a_sign(kind: str) -> None:
+    with pytest.raises(AssertionError):
+        post(Wallet(100, 0, 1), Posting("t", "k", "org", kind, -1), Present(), now=0)
+
+
+def test_only_a_second_phase_points_at_a_hold() -> None:
+    with pytest.raises(AssertionError):
+        post(Wallet(100, 0, 1), Posting("t", "k", "org", HOLD, 1, pending_id="t0"), Present(), now=0)
+
+
+def test_a_transfer_keeps_what_it_was_for() -> None:
+    posting = Posting("t", "k", "org", "refund", 7, call_id="call", reason="refund_voicemail")
+    assert post(Wallet(100, 20, 41), posting, Present(), now=1_234) == Transfer(
+        id="t",
+        org_id="org",
+        sequence=42,
+        kind="refund",
+        debit_account="revenue",
+        credit_account="wallet:org",
+        amount=7,
+        balance_delta=7,
+        held_delta=0,
+        balance_after=107,
+        held_after=20,
+        source_key="k",
+        pending_id=None,
+        call_id="call",
+        reason="refund_voicemail",
+        created_at=1_234,
+    )
