@@ -54,11 +54,11 @@ def ruler(*, held: int, held_count: int, available: int, hold: int) -> tuple[Blo
     """
     room, rest = divmod(max(0, available), hold)
     missing = 0 if room else hold - available
-    held_parts: list[tuple[BlockKind, int]] = [("hatch", held // max(1, held_count))] * max(1, held_count)
-    room_parts: list[tuple[BlockKind, int]] = [("fill", hold)] * room
-    if held_count + room + 1 > MOST_BLOCKS:
-        held_parts, room_parts = [("hatch", held)], [("fill", room * hold)]
-    return row_of_blocks([*held_parts, *room_parts, ("rest", rest), ("missing", missing)])
+    parts: list[tuple[BlockKind, int]] = [("hatch", held), ("fill", room * hold)]
+    if held_count + room < MOST_BLOCKS:
+        parts = [("hatch", held // max(1, held_count))] * max(1, held_count)
+        parts += [("fill", hold)] * room
+    return row_of_blocks([*parts, ("rest", rest), ("missing", missing)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,7 +188,7 @@ def _held_and_room(wallet: WalletFacts, room: int, hold: str) -> str:
     owners = "live calls" if live > 1 else "a live call"
     if wallet.held != live * wallet.hold:
         return f"{fmt.dollars(wallet.held)} is held by {owners}; {more} of {hold} each"
-    if live + room + 1 <= charts.MOST_BLOCKS:
+    if live + room < charts.MOST_BLOCKS:
         held = f"{live} held by {owners}" if live else "none held"
         return f"Each block is one {hold} hold: {held}, {more}"
     if not live:

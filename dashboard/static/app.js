@@ -247,7 +247,7 @@ document.addEventListener("submit", async (event) => {
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 
 enhance(document);
-document.querySelector(".nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+document.querySelector(".nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 if (page.events) listen();
 if (document.querySelector("[data-clock], [data-cost]") || page.events) setInterval(tick, 1000);
 const dialog = document.querySelector("dialog[open]");

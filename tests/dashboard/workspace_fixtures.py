@@ -211,7 +211,7 @@ DELIVERY = DeliveryPage(
     ),
     json.dumps(_BODY, indent=2),
     (
-        Attempt(fx.ms("19:17:36.900"), 10_000, None, "", "no answer in 10 s"),
+        Attempt(fx.ms("19:17:36.900"), 10_000, None, "", "No answer in 10 s"),
         Attempt(fx.ms("19:18:37.900"), 212, 503, "<html><body>Service Unavailable</body></html>"),
     ),
 )
