@@ -15,6 +15,7 @@ from billing.rating import hold_milli_cents
 from billing.tables import transfers
 from config.rows import Read, Row, Rows
 from voice.advance import create_outbound
+from voice.agent_tables import do_not_call
 from voice.call import Call, Policy
 from voice.calls import active_number, call_of, row_of
 from voice.effects import Dial
@@ -48,6 +49,10 @@ class CreateCall:
         return f"{self.org_id}:{self.from_number}:{self.to_number}"
 
     @property
+    def _listed_id(self) -> str:
+        return f"{self.org_id}:{self.to_number}"
+
+    @property
     def key_id(self) -> str:
         return f"{self.org_id}:{self.idempotency_key}"
 
@@ -67,6 +72,7 @@ class CreateCall:
             Read(calls, "id", (self.call_id,)),
             Read(calls, "unresolved_pair", (self._pair,)),
             Read(numbers, "e164", (self.from_number,)),
+            Read(do_not_call, "id", (self._listed_id,)),
             Read(transfers, "source_key", (self._hold_key,)),
         ]
         if self.idempotency_key is not None:
@@ -100,8 +106,12 @@ class CreateCall:
         return Paused(available, call.hold_milli_cents) if call.hold_milli_cents > available else call
 
     def _call(self, organisation: Row, now: int) -> Call:
-        wanted = self.max_duration_seconds or organisation["max_call_duration_seconds"]
-        maximum = wanted or self.default_max_duration_seconds
+        limits = (
+            self.max_duration_seconds,
+            organisation["max_call_duration_seconds"],
+            self.default_max_duration_seconds,
+        )
+        maximum = min(limit for limit in limits if limit is not None)
         return Call(
             id=self.call_id,
             org_id=self.org_id,
@@ -128,6 +138,9 @@ class CreateCall:
         number = active_number(rows, self.from_number)
         if number is None or number["org_id"] != self.org_id:
             return Rejected("invalid_from_number", "`from_number` is not an active number of your organisation.")
+        listed = rows.get(do_not_call, self._listed_id)
+        if listed is not None and listed["removed_at"] is None:
+            return Rejected("number_not_allowed", "`to` is on your do-not-call list.")
         if rows.find(calls, "unresolved_pair", self._pair):
             message = (
                 "The outcome of an earlier call between these two numbers is not known yet. "

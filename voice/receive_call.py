@@ -83,7 +83,10 @@ class ReceiveCall:
         return Moved(call, new=False)
 
     def call(self, organisation: Row, now: int) -> Call:
-        maximum = organisation["max_call_duration_seconds"] or self.default_max_duration_seconds
+        maximum = min(
+            organisation["max_call_duration_seconds"] or self.default_max_duration_seconds,
+            self.default_max_duration_seconds,
+        )
         return Call(
             id=self.call_id,
             org_id=organisation["id"],

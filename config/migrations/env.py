@@ -12,11 +12,17 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 import accounts.tables
 import billing.tables
+import voice.agent_tables
 import voice.tables
 from config.database import metadata
 from config.migrate import LOCK_NUMBER
 
-rooms = (accounts.tables, billing.tables, voice.tables)  # imported so that `metadata` knows their tables
+rooms = (
+    accounts.tables,
+    billing.tables,
+    voice.tables,
+    voice.agent_tables,
+)  # imported so that `metadata` knows their tables
 
 
 def run(connection: Connection) -> None:

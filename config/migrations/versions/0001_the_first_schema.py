@@ -13,6 +13,30 @@ depends_on = None
 
 def upgrade() -> None:
     op.create_table(
+        "agent_numbers",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("agent_id", sa.String(length=36), nullable=False),
+        sa.Column("number_id", sa.String(length=36), nullable=False),
+        sa.Column("type", sa.String(length=8), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("removed_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_agent_numbers")),
+    )
+    op.create_index(op.f("ix_agent_numbers_agent_id"), "agent_numbers", ["agent_id"], unique=False)
+    op.create_index(op.f("ix_agent_numbers_number_id"), "agent_numbers", ["number_id"], unique=False)
+    op.create_table(
+        "blocked_callers",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("e164", sa.String(length=16), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("removed_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_blocked_callers")),
+    )
+    op.create_index(op.f("ix_blocked_callers_org_id"), "blocked_callers", ["org_id"], unique=False)
+    op.create_table(
         "calls",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("org_id", sa.String(length=36), nullable=False),
@@ -101,6 +125,19 @@ def upgrade() -> None:
         postgresql_where=sa.text("unresolved_pair IS NOT NULL"),
         sqlite_where=sa.text("unresolved_pair IS NOT NULL"),
     )
+    op.create_table(
+        "do_not_call",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("e164", sa.String(length=16), nullable=False),
+        sa.Column("source", sa.String(length=16), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("call_id", sa.String(length=36), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("removed_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_do_not_call")),
+    )
+    op.create_index(op.f("ix_do_not_call_org_id"), "do_not_call", ["org_id"], unique=False)
     op.create_table(
         "evidence",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -211,6 +248,34 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_usage_quarter_hours_org_id_quarter_at"), "usage_quarter_hours", ["org_id", "quarter_at"], unique=False
     )
+    op.create_table(
+        "agents",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("user_id", sa.String(length=36), nullable=True),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("type", sa.String(length=8), nullable=False),
+        sa.Column("persona", sa.Text(), nullable=True),
+        sa.Column("instructions", sa.Text(), nullable=True),
+        sa.Column("first_message", sa.Text(), nullable=True),
+        sa.Column("voice", sa.Text(), nullable=True),
+        sa.Column("language", sa.Text(), nullable=False),
+        sa.Column("returns", sa.JSON(none_as_null=True), nullable=False),
+        sa.Column("tools", sa.JSON(none_as_null=True), nullable=False),
+        sa.Column("voicemail_action", sa.String(length=16), nullable=False),
+        sa.Column("voicemail_message", sa.Text(), nullable=True),
+        sa.Column("webhook_url", sa.Text(), nullable=True),
+        sa.Column("max_duration_seconds", sa.Integer(), nullable=True),
+        sa.Column("silence_timeout_seconds", sa.Integer(), nullable=True),
+        sa.Column("transfer_number", sa.String(length=16), nullable=True),
+        sa.Column("primary_number_id", sa.String(length=36), nullable=True),
+        sa.Column("archived_at", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["org_id"], ["organisations.id"], name=op.f("fk_agents_org_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_agents")),
+    )
+    op.create_index(op.f("ix_agents_org_id_id"), "agents", ["org_id", "id"], unique=False)
     op.create_table(
         "api_keys",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -323,6 +388,8 @@ def downgrade() -> None:
     op.drop_table("invitations")
     op.drop_index(op.f("ix_api_keys_org_id_id"), table_name="api_keys")
     op.drop_table("api_keys")
+    op.drop_index(op.f("ix_agents_org_id_id"), table_name="agents")
+    op.drop_table("agents")
     op.drop_index(op.f("ix_usage_quarter_hours_org_id_quarter_at"), table_name="usage_quarter_hours")
     op.drop_table("usage_quarter_hours")
     op.drop_index(op.f("ix_transfers_org_id_sequence"), table_name="transfers")
@@ -341,6 +408,8 @@ def downgrade() -> None:
     op.drop_table("free_credit_identities")
     op.drop_index(op.f("ix_evidence_call_id_id"), table_name="evidence")
     op.drop_table("evidence")
+    op.drop_index(op.f("ix_do_not_call_org_id"), table_name="do_not_call")
+    op.drop_table("do_not_call")
     op.drop_index(
         "ix_calls_unresolved_pair",
         table_name="calls",
@@ -361,3 +430,8 @@ def downgrade() -> None:
         sqlite_where=sa.text("ask_at IS NOT NULL"),
     )
     op.drop_table("calls")
+    op.drop_index(op.f("ix_blocked_callers_org_id"), table_name="blocked_callers")
+    op.drop_table("blocked_callers")
+    op.drop_index(op.f("ix_agent_numbers_number_id"), table_name="agent_numbers")
+    op.drop_index(op.f("ix_agent_numbers_agent_id"), table_name="agent_numbers")
+    op.drop_table("agent_numbers")
