@@ -57,6 +57,8 @@ def advance(call: Call, event: Event, now: int, policy: Policy) -> Decision:
 
 def fact_of(call: Call, event: Event, now: int, policy: Policy) -> Fact | None:
     """What an event says about connected time, given the call before it; None where it is no evidence."""
+    if _stray_sid(call, event) is not None:
+        return None
     match event:
         case StatusReported(status=status) if status.is_final:
             completed = status is CallStatus.COMPLETED
@@ -66,7 +68,8 @@ def fact_of(call: Call, event: Event, now: int, policy: Policy) -> Fact | None:
         case CarrierAsked(status=status) if status.is_final:
             completed = status is CallStatus.COMPLETED
             overdue = verdict_is_overdue(call, now, policy)
-            verdict = event.answered_by if overdue and call.verdict is None else None
+            frees = event.answered_by is not None and event.answered_by.is_free
+            verdict = event.answered_by if overdue or frees else None  # a charge needs the callback or its absence
             return Fact(
                 final_status=status,
                 duration_seconds=event.duration_seconds if completed else None,
@@ -133,26 +136,21 @@ def _status_reported(call: Call, event: StatusReported, now: int, policy: Policy
 
 
 def _verdict_reported(call: Call, event: VerdictReported, now: int, policy: Policy) -> Decision:
-    call = _with_fact(_heard(_bind(call, event.twilio_call_sid), now), fact_of(call, event, now, policy))
-    if not event.answered_by.is_free:
-        return call, ()
-    limit = now if call.hangs_up_on_machine else now + MACHINE_LIMIT_MS
-    call, effects = _hang_up_if_due(replace(call, hang_up_at=_earlier(call.hang_up_at, limit)), now)
-    return call, (*effects, Notify("call.voicemail"))
+    moved = _with_fact(_heard(_bind(call, event.twilio_call_sid), now), fact_of(call, event, now, policy))
+    return _limit_free_call(call, moved, now)
 
 
 def _carrier_asked(call: Call, event: CarrierAsked, now: int, policy: Policy) -> Decision:
-    fact = fact_of(call, event, now, policy)
-    call = replace(_bind(call, event.twilio_call_sid), asked_at=now)
+    moved = _asked(_bind(call, event.twilio_call_sid), now)
     if not event.status.is_final:
         answered = event.answered_at if event.status is CallStatus.IN_PROGRESS else None
-        return _rise(call, event.status, _plausible(call, answered, now)), ()
-    return _ended(call, fact, now, now, None), ()
+        return _rise(moved, event.status, _plausible(call, answered, now)), ()
+    return _limit_free_call(call, _ended(moved, fact_of(call, event, now, policy), now, now, None), now)
 
 
 def _carrier_forgot(call: Call, event: CarrierForgot, now: int, policy: Policy) -> Decision:
     alert = Alert("carrier_forgot", f"the carrier knows nothing of call {call.id} any more")
-    return replace(_with_fact(call, fact_of(call, event, now, policy)), asked_at=now), (alert,)
+    return _with_fact(_asked(call, now), fact_of(call, event, now, policy)), (alert,)
 
 
 def _hang_up_requested(call: Call, event: HangUpRequested, now: int, policy: Policy) -> Decision:
@@ -221,14 +219,27 @@ def _after_binding(before: Call, call: Call, now: int) -> Decision:
     """A hang-up that waited for the carrier's id, or a call given up that turns out to exist: end it."""
     if before.twilio_call_sid is not None or call.twilio_call_sid is None or call.final_status is not None:
         return call, ()
-    if call.hang_up_requested_at is None and not call.status.is_final:
+    if call.hang_up_attempted_at is not None or (call.hang_up_requested_at is None and not call.status.is_final):
         return call, ()
     call = replace(call, hang_up_requested_at=call.hang_up_requested_at or now)
     return _try_hang_up(call, now)
 
 
 def _heard(call: Call, now: int) -> Call:
-    return replace(call, heard_at=now)
+    return replace(call, heard_at=now) if call.may_ring or call.awaits_verdict else call
+
+
+def _asked(call: Call, now: int) -> Call:
+    return replace(call, asked_at=now) if call.may_ring or call.awaits_verdict else call
+
+
+def _limit_free_call(before: Call, call: Call, now: int) -> Decision:
+    """From its first machine verdict on, a call is free and soon ends."""
+    if call.verdict is None or not call.verdict.is_free or (before.verdict is not None and before.verdict.is_free):
+        return call, ()
+    limit = now if call.hangs_up_on_machine else now + MACHINE_LIMIT_MS
+    call, effects = _hang_up_if_due(replace(call, hang_up_at=_earlier(call.hang_up_at, limit)), now)
+    return call, (*effects, Notify("call.voicemail"))
 
 
 def _plausible(call: Call, at: int | None, now: int) -> int:

@@ -95,4 +95,4 @@ class Call:
         """Whether something may still be up at the carrier."""
         if self.final_status is not None or self.dial_state in (DialState.REFUSED, DialState.INTENDED):
             return False
-        return not self.status.is_final or self.hang_up_requested_at is not None
+        return not self.status.is_final or (self.twilio_call_sid is not None and self.hang_up_requested_at is not None)

@@ -97,9 +97,8 @@ def connected_time(evidence: Evidence) -> tuple[int, BillingReason] | None:
 
 
 def _billed(evidence: Evidence) -> tuple[int, BillingReason]:
-    duration = evidence.duration_seconds or 0
-    if duration == 0:
-        return 0, BillingReason.FREE_ZERO_DURATION
     detection = -(-(evidence.detection_ms or 0) // 1000) if evidence.amd_asked else 0
-    seconds = min(max(0, duration - detection), evidence.max_duration_seconds)
-    return (seconds, BillingReason.BILLED) if seconds else (0, BillingReason.FREE_DETECTION)
+    seconds = min(max(0, (evidence.duration_seconds or 0) - detection), evidence.max_duration_seconds)
+    if seconds:
+        return seconds, BillingReason.BILLED
+    return 0, BillingReason.FREE_DETECTION if evidence.amd_asked else BillingReason.FREE_ZERO_DURATION

@@ -66,7 +66,7 @@ class AnsweredBy(StrEnum):
         return self in (AnsweredBy.MACHINE, AnsweredBy.FAX)
 
 
-VERDICT_STRENGTH = {AnsweredBy.UNKNOWN: 0, AnsweredBy.HUMAN: 1, AnsweredBy.FAX: 2, AnsweredBy.MACHINE: 2}
+VERDICT_STRENGTH = {verdict: strength for strength, verdict in enumerate(AnsweredBy)}
 
 CARRIER_VERDICTS = {
     "human": AnsweredBy.HUMAN,
