@@ -6,7 +6,7 @@ Invariant: what it shows is read from the ledger at that moment, never from a co
 from quart import Blueprint, Response, current_app
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from accounts.auth import caller
+from accounts.auth import caller, require_key
 from accounts.organisations import default_hold
 from billing.ledger import list_transfers, read_wallet, sequence_of
 from billing.presenting import transfer_object, wallet_object
@@ -16,6 +16,7 @@ from config.http import Cursor, answer, query_as
 from config.settings import Settings
 
 blueprint = Blueprint("billing", __name__)
+blueprint.before_request(require_key)
 
 
 @blueprint.get("/v1/billing/wallet")

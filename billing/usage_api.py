@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, Field
 from quart import Blueprint, Response, current_app
 
-from accounts.auth import caller
+from accounts.auth import caller, require_key
 from accounts.organisations import timezone_of
 from billing.usage_report import LONGEST_SPAN_DAYS, Usage, daily, day_of, monthly
 from config.clock import now_ms
@@ -18,6 +18,7 @@ from config.errors import invalid
 from config.http import answer, query_as
 
 blueprint = Blueprint("usage", __name__)
+blueprint.before_request(require_key)
 
 DEFAULT_DAYS = 30
 

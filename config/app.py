@@ -12,11 +12,10 @@ from quart import Quart, Response, request
 from quart_schema import QuartSchema
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from accounts.auth import require_key
 from billing import api as billing_api
 from billing import usage_api
 from config import health
-from config.clock import new_id
+from config.clock import Clock, new_id, now_ms
 from config.database import Unavailable
 from config.door import Busy, Down
 from config.errors import ApiError
@@ -33,14 +32,14 @@ from webhooks import twilio as twilio_webhooks
 log = structlog.get_logger(__name__)
 
 
-def create_app(settings: Settings | None = None) -> Quart:
+def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart:
     """The web application; on the embedded database it also does the worker's work. Raises BadSettings."""
     settings = settings or load()
     configure(settings.log_level)
     app = Quart("callingbox", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.config["BODY_TIMEOUT"] = 20
-    machinery = Machinery(settings)
+    machinery = Machinery(settings, clock)
     app.extensions.update(
         settings=settings,
         database=machinery.database,
@@ -51,11 +50,8 @@ def create_app(settings: Settings | None = None) -> Quart:
     )
     _add_lifecycle(app, machinery)
     _add_errors(app)
-    for room in (voice_api, billing_api, usage_api):
-        room.blueprint.before_request(require_key)
+    for room in (voice_api, billing_api, usage_api, twilio_webhooks, health):
         app.register_blueprint(room.blueprint)
-    app.register_blueprint(twilio_webhooks.blueprint)
-    app.register_blueprint(health.blueprint)
     QuartSchema(app, openapi_path="/openapi.json", swagger_ui_path=None, redoc_ui_path=None, scalar_ui_path=None)
     return app
 

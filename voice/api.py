@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, StrictInt, StrictStr, StringConstraints, field_validator
 from quart import Blueprint, Response, current_app, request
 
-from accounts.auth import caller
+from accounts.auth import caller, require_key
 from billing.ledger import list_transfers
 from billing.rating import LONGEST_MAXIMUM_SECONDS, SHORTEST_MAXIMUM_SECONDS
 from config.database import Database
@@ -22,6 +22,7 @@ from voice.receipt import receipt_object
 from voice.service import Wanted, calls_service
 
 blueprint = Blueprint("calls", __name__)
+blueprint.before_request(require_key)
 
 DEFAULT_PROMPT = "Hello from CallingBox."
 IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
