@@ -69,7 +69,7 @@ def test_without_speaker_events_the_rest_waits_five_seconds() -> None:
 
 def test_an_interruption_with_words_drops_the_rest() -> None:
     rig = greeted(Say("It is on Tuesday. Please be there at noon."), Say("Yes, with parking."))
-    rig.hear("When?", wait=2_000)
+    rig.hear("When?", wait=1_800)
     rig.interrupt()
     rig.client("off")
     rig.hear("Do you have parking?", wait=8_000)
@@ -79,7 +79,7 @@ def test_an_interruption_with_words_drops_the_rest() -> None:
 
 def test_mm_hm_that_interrupted_us_makes_us_go_on() -> None:
     rig = greeted(Say("It is on Tuesday. Please bring your card and be there at noon."))
-    rig.hear("When?", wait=2_000)
+    rig.hear("When?", wait=1_800)
     rig.interrupt()
     rig.client("off")
     rig.hear("Uh-huh.", wait=200)
@@ -203,7 +203,7 @@ def test_the_transcript_says_who_spoke_when_and_what_was_cut() -> None:
     rig.take(SpeakerChanged(agent=False, speaking=True))
     rig.wait(900)
     rig.take(SpeakerChanged(agent=False, speaking=False))
-    rig.hear("When?", wait=2_000)
+    rig.hear("When?", wait=1_800)
     rig.interrupt()
     person, agent = rig.segments()[-2:]
     assert (person.role, person.text, person.source) == ("person", "When?", "speech")

@@ -107,7 +107,7 @@ def test_somebody_who_begins_to_speak_in_the_window_is_heard_out() -> None:
     rig.client("off")
     rig.hear("Oh, and where do I park the car?", wait=3_000)
     assert rig.handoff is None
-    assert rig.said_at("Of ")
+    assert rig.said_at("Of")
 
 
 def test_a_second_goodbye_cannot_be_interrupted() -> None:

@@ -195,7 +195,7 @@ def test_a_tool_that_never_reports_is_given_up() -> None:
         tools={"look_up_order": Answer(reports=False)},
     )
     rig.hear("Where is it?", wait=26_000)
-    assert rig.said_at("find ")
+    assert rig.said_at("find")
 
 
 def test_a_read_is_cancelled_by_the_caller_and_the_model_knows() -> None:

@@ -179,7 +179,9 @@ _STOP_CALLING = _any(
     r"\b(stop|quit) (calling|phoning|ringing|contacting)\b",
     r"\b(do not|don't|dont|never) (ever )?(call|phone|ring|contact) (me|us|here|this)\b"
     r"(?! (back )?(before|after|until|at|on|tomorrow|today|yet|later))",
-    r"\b(take|remove|delete) (me|us|my (number|name)|this number) (off|from)\b",
+    r"\b(take|remove|delete) (me|us|my (phone )?(name|number)|this number) (off|from) "
+    r"((of )?(your|the|this|all) )?(\w+ )?(list|lists|database|system|records|files)\b",
+    r"\b(remove|delete) my (phone )?number\b",
     r"\bdo[ -]not[ -]call list\b",
     r"\b(deje|dejen|deja) de llamar",
     r"\bno (me )?(vuelva|vuelvan) a llamar",

@@ -18,17 +18,18 @@ _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _MARKER = re.compile(r"\[[^\]]*\]|</?[A-Za-z!][^>]*>|```[^`]*```")
 _URL = re.compile(r"(?:https?://|www\.)[^\s<>]*[^\s<>.,!?;:)\]]", re.IGNORECASE)
 _EMPHASIS = re.compile(r"\*+|`+|~~|(?<!\w)_+|_+(?!\w)")
-_LINE_START = re.compile(r"^[ \t]*(?:#{1,6}|[-•–+]|>)[ \t]+", re.MULTILINE)
+_LINE_START = re.compile(r"^[ \t]*(?:#{1,6}|[-•–+]|>)(?:[ \t]+|$)", re.MULTILINE)
 _LINE_END = re.compile(r"(?<=[^\W_])[ \t]*\n+\s*")
 _SYMBOLS = re.compile(
     "[\U0001f000-\U0001faff\u2190-\u21ff\u2300-\u23ff\u25a0-\u27bf\u2b00-\u2bff\ufe0f\u200b-\u200d\u20e3\U000e0020-\U000e007f]"
 )
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _SPACES = re.compile(r"\s+")
 
-_WORD_END = re.compile(r"\s(?=\S*$)|(?<=[^\W\d_]{2}[,!?;])$")
+_WORD_END = re.compile(r"(?=\s+\S*$)|(?<=[^\W\d_]{2}[,!?;])$")
 # A run of words with digits, or a short month before its day, may go on in the next delta ("$5" + " million").
 _OPEN_NUMBER = re.compile(
-    r"(?:(?:(?<=\s)|^)(?:\S*[\d$€£]\S*|(?:jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)\.?)\s+)+$",
+    r"(?:(?:(?<=\s)|^)(?:\S*[\d$€£]\S*|(?:jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)\.?)(?:\s+|$))+$",
     re.IGNORECASE,
 )
 _OPENERS = ((re.compile(r"\["), "]"), (re.compile(r"<(?=[A-Za-z/!]|$)"), ">"), (re.compile(r"```"), "```"))
@@ -40,8 +41,7 @@ class SpeechStream:
     def __init__(self, language: str) -> None:
         self._language = language
         self._pending = ""
-        self._at_line_start = True
-        self._at_space = True  # nothing said yet, or the last piece ended with a space
+        self._last = ""  # the last character sent
 
     def feed(self, delta: str) -> str:
         """Text that may be sent now, at most once per delta; empty while it must wait."""
@@ -53,19 +53,20 @@ class SpeechStream:
     def finish(self) -> str:
         """What was held back, when nothing more comes."""
         ready, self._pending = self._pending, ""
-        return self._prepare(ready).rstrip()
+        return self._prepare(ready)
 
     def _prepare(self, raw: str) -> str:
+        raw = _CONTROLS.sub("", raw)
         if not raw:
             return ""
-        # The mark keeps "- 3" in mid-line from looking like a list item.
-        text = strip_markup(raw if self._at_line_start else "\x00" + raw).replace("\x00", "")
-        self._at_line_start = raw.rstrip(" \t").endswith("\n")
-        text = speakable(text, self._language)
-        if self._at_space:
+        # What was sent before tells a list item from a dash, and a line's end from an empty line.
+        before = "" if not self._last else ("a" if self._last.isalnum() else "\x00")
+        text = strip_markup(before + raw)[len(before) :]
+        # The space before a word goes with that word, so that a sign can follow closely.
+        text = speakable(text, self._language).rstrip()
+        if not self._last:
             text = text.lstrip()
-        if text:
-            self._at_space = text[-1].isspace()
+        self._last = text[-1:] or self._last
         return text
 
 
@@ -77,6 +78,8 @@ def _safe_end(text: str) -> int:
     if not ends:
         return 0
     end = ends[-1]
+    if number := _OPEN_NUMBER.search(text[:end]):
+        end = number.start()
     for opener, closer in _OPENERS:
         position = 0
         while found := opener.search(text[:end], position):
@@ -86,9 +89,7 @@ def _safe_end(text: str) -> int:
                     end = found.start()
                 break
             position = closed + len(closer)
-    if number := _OPEN_NUMBER.search(text[:end]):
-        end = number.start()
-    return end if text[:end].strip() else 0
+    return len(text[:end].rstrip())
 
 
 def strip_markup(text: str) -> str:
