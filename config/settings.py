@@ -18,6 +18,9 @@ TWILIO_API_URL = "https://api.twilio.com"
 STRIPE_API_URL = "https://api.stripe.com"
 SIMULATED_ACCOUNT_SID = "AC" + "5" * 32
 SIMULATED_SECRET = "simulated-only-works-on-loopback"  # noqa: S105 (opens nothing but the simulator)
+SIMULATED_STRIPE_KEY = "sk_test_simulated"  # opens nothing but the simulator
+SIMULATED_STRIPE_WEBHOOK_SECRET = "whsec_simulated"  # noqa: S105 (as above)
+LIVE_KEYS = ("sk_live_", "rk_live_")
 MINIMUM_SECRET_LENGTH = 16
 
 
@@ -35,6 +38,7 @@ class Settings(BaseSettings):
     stripe_secret_key: SecretStr = SecretStr("")
     stripe_webhook_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     stripe_api_base_url: str = ""
+    allow_test_payments: bool = False
     openai_api_key: SecretStr = SecretStr("")
     openai_base_url: str = ""
     openai_model: str = "gpt-4o-mini"
@@ -98,27 +102,39 @@ class Settings(BaseSettings):
         if bool(self.twilio_account_sid) != bool(self.twilio_auth_token.get_secret_value()):
             raise ValueError("TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN: set both, or neither for the simulated network")
         self._check_money_keys()
-        real_network = bool(self.twilio_account_sid) and not self.twilio_api_base_url
-        if real_network and len(self.secret_key.get_secret_value()) < MINIMUM_SECRET_LENGTH:
+        if self.real_network and len(self.secret_key.get_secret_value()) < MINIMUM_SECRET_LENGTH:
             raise ValueError(f"SECRET_KEY: set it to at least {MINIMUM_SECRET_LENGTH} random characters")
         return self
 
     def _check_money_keys(self) -> None:
-        """A live key beside a test set-up, or the other way round, would move real money by mistake."""
+        """A live key beside a test set-up would move real money by mistake; a test key beside a live one gives real
+        calls for payments that never happened."""
         key = self.stripe_secret_key.get_secret_value()
-        live = key.startswith(("sk_live_", "rk_live_"))
-        if live and self.stripe_api_base_url not in ("", STRIPE_API_URL):
+        if key and not key.startswith(("sk_test_", "rk_test_", *LIVE_KEYS)):
+            raise ValueError("STRIPE_SECRET_KEY: must begin with sk_test_ or sk_live_")
+        if self.bank_livemode:
+            self._check_live_key()
+        elif key and self.real_network and not self.allow_test_payments:
+            raise ValueError(
+                "STRIPE_SECRET_KEY: a test key beside the real telephone network sells real calls for test cards; use "
+                "a live key, or set ALLOW_TEST_PAYMENTS=true while nobody else can sign up"
+            )
+
+    def _check_live_key(self) -> None:
+        if self.stripe_api_base_url not in ("", STRIPE_API_URL):
             raise ValueError(
                 "STRIPE_SECRET_KEY: a live key works only with Stripe's own address; unset STRIPE_API_BASE_URL"
             )
-        if live and not self.twilio_account_sid:
+        if not self.real_network:
             raise ValueError(
-                "STRIPE_SECRET_KEY: a live key beside the simulated telephone network; set the Twilio keys"
+                "STRIPE_SECRET_KEY: a live key beside the simulated telephone network; set the Twilio keys and unset "
+                "TWILIO_API_BASE_URL"
             )
-        if live and urlsplit(self.public_base_url).scheme != "https":
+        if urlsplit(self.public_base_url).scheme != "https":
             raise ValueError("STRIPE_SECRET_KEY: a live key needs a public https address; set PUBLIC_BASE_URL")
-        if key and not live and not key.startswith(("sk_test_", "rk_test_")):
-            raise ValueError("STRIPE_SECRET_KEY: must begin with sk_test_ or sk_live_")
+        secrets = self.bank_webhook_secrets
+        if not secrets or SIMULATED_STRIPE_WEBHOOK_SECRET in secrets:
+            raise ValueError("STRIPE_WEBHOOK_SECRETS: a live key needs the signing secret of your webhook at Stripe")
 
     @property
     def simulated_network(self) -> bool:
@@ -126,8 +142,38 @@ class Settings(BaseSettings):
         return not self.twilio_account_sid
 
     @property
+    def real_network(self) -> bool:
+        """Calls reach real telephones. (Neither this nor simulated: Twilio keys for a stand-in at another address.)"""
+        return bool(self.twilio_account_sid) and not self.twilio_api_base_url
+
+    @property
     def simulated_bank(self) -> bool:
+        """No Stripe key: the bank is the simulator on loopback."""
         return not self.stripe_secret_key.get_secret_value()
+
+    @property
+    def takes_payments(self) -> bool:
+        """A simulated bank beside the real network would sell real calls for nothing, so there is none."""
+        return not (self.simulated_bank and self.real_network)
+
+    @property
+    def bank_key(self) -> str:
+        return self.stripe_secret_key.get_secret_value() or SIMULATED_STRIPE_KEY
+
+    @property
+    def bank_livemode(self) -> bool:
+        return self.stripe_secret_key.get_secret_value().startswith(LIVE_KEYS)
+
+    @property
+    def bank_base_url(self) -> str:
+        return self.stripe_api_base_url or (f"{SIMULATOR_URL}/stripe" if self.simulated_bank else STRIPE_API_URL)
+
+    @property
+    def bank_webhook_secrets(self) -> tuple[str, ...]:
+        """Signatures of any of these are believed; several during a rotation. None where no payments are taken."""
+        given = tuple(secret.get_secret_value() for secret in self.stripe_webhook_secrets)
+        simulated = (SIMULATED_STRIPE_WEBHOOK_SECRET,) if self.simulated_bank and self.takes_payments else ()
+        return given or simulated
 
     @property
     def carrier_account_sid(self) -> str:
