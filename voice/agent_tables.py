@@ -36,14 +36,14 @@ agents = Table(
     Index(None, "org_id", "id"),
 )
 
+# From which numbers an outbound agent may call. Who answers a number is `numbers.inbound_agent_id`.
 agent_numbers = Table(
     "agent_numbers",
     metadata,
     Column("id", Text, primary_key=True),  # "<agent_id>:<number_id>"
-    Column("org_id", String(36), nullable=False),
+    Column("org_id", String(36), nullable=False, index=True),
     Column("agent_id", String(36), nullable=False, index=True),
     Column("number_id", String(36), nullable=False, index=True),
-    Column("type", String(8), nullable=False),  # the agent's
     Column("created_at", BigInteger, nullable=False),
     Column("removed_at", BigInteger),
 )
@@ -57,6 +57,7 @@ do_not_call = Table(
     Column("source", String(16), nullable=False),  # callee (said so on a call), customer (entered)
     Column("reason", Text),
     Column("call_id", String(36)),
+    Column("user_id", String(36)),
     Column("created_at", BigInteger, nullable=False),
     Column("removed_at", BigInteger),
 )
@@ -69,5 +70,29 @@ blocked_callers = Table(
     Column("e164", String(16), nullable=False),
     Column("reason", Text),
     Column("created_at", BigInteger, nullable=False),
+    Column("removed_at", BigInteger),
+)
+
+callers = Table(
+    "callers",
+    metadata,
+    Column("id", Text, primary_key=True),  # "<org_id>:<number>"
+    Column("hour", Integer, nullable=False),  # since the epoch
+    Column("calls", Integer, nullable=False),  # answered in that hour
+)
+
+verified_numbers = Table(
+    "verified_numbers",
+    metadata,
+    Column("id", Text, primary_key=True),  # "<org_id>:<e164>"
+    Column("org_id", String(36), nullable=False, index=True),
+    Column("e164", String(16), nullable=False),
+    Column("code_hash", String(64), nullable=False),  # of the code that was told by telephone
+    Column("code_expires_at", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("told_day", Integer, nullable=False),  # the UTC day of the last telling, and how many there were on it
+    Column("told_count", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("verified_at", BigInteger),
     Column("removed_at", BigInteger),
 )

@@ -65,6 +65,8 @@ calls = Table(
     Column("prompt", Text, info=COLD),
     Column("persona", Text, info=COLD),
     Column("instructions", Text, info=COLD),
+    Column("first_message", Text, info=COLD),
+    Column("voice", Text, info=COLD),
     Column("language", Text, info=COLD),
     Column("context", JSON_COLUMN, info=COLD),
     Column("returns", JSON_COLUMN, info=COLD),
@@ -72,6 +74,10 @@ calls = Table(
     Column("metadata", JSON_COLUMN, info=COLD),
     Column("webhook_url", Text, info=COLD),
     Column("voicemail_action", String(16), info=COLD),
+    Column("voicemail_message", Text, info=COLD),
+    Column("silence_timeout_seconds", Integer, info=COLD),
+    Column("transfer_number", String(16), info=COLD),
+    Column("disclose_ai", Boolean, info=COLD),
     Column("result", JSON_COLUMN, info=COLD),
     Column("result_status", String(12), info=COLD),
     Column("result_error", Text, info=COLD),
@@ -129,17 +135,40 @@ numbers = Table(
     Column("friendly_name", Text),
     Column("country_code", String(2), nullable=False),
     Column("number_type", String(12), nullable=False),
-    Column("status", String(12), nullable=False),  # active, released
+    Column("status", String(12), nullable=False),  # pending (being bought), active, released, failed (not bought)
     Column("monthly_cost_cents", Integer, nullable=False),
     Column("twilio_number_sid", String(64)),
     Column("purchased_at", BigInteger, nullable=False),
+    Column("paid_until", BigInteger),  # null: imported, costs nothing
+    Column("unpaid_since", BigInteger),
+    Column("released_at", BigInteger),
+    Column("due_at", BigInteger),  # when the purchase, the renewal or the release is to be looked at next
+    Column("inbound_agent_id", String(36), index=True),  # answers; one at most
+    # Without an inbound agent this answers, if enabled (null: the default agent's):
+    Column("inbound_enabled", Boolean, nullable=False, default=True),
+    Column("inbound_prompt", Text),
+    Column("inbound_returns", JSON_COLUMN),
+    Column("inbound_webhook_url", Text),
+    Column("inbound_language", Text),
+    Column("inbound_tools", JSON_COLUMN),
+    Column("inbound_voicemail_action", String(16)),
+    # Where callers go while calls are paused, and how often that happened on which UTC day:
+    Column("fallback_number", String(16)),
+    Column("fallback_day", Integer, nullable=False, default=0),
+    Column("fallback_count", Integer, nullable=False, default=0),
     Index(None, "org_id", "id"),
     Index(
-        "uq_numbers_active",
+        "uq_numbers_held",
         "e164",
         unique=True,
-        postgresql_where=text("status = 'active'"),
-        sqlite_where=text("status = 'active'"),
+        postgresql_where=text("status IN ('pending', 'active')"),
+        sqlite_where=text("status IN ('pending', 'active')"),
+    ),
+    Index(
+        "ix_numbers_due_at",
+        "due_at",
+        postgresql_where=text("due_at IS NOT NULL"),
+        sqlite_where=text("due_at IS NOT NULL"),
     ),
 )
 

@@ -18,13 +18,52 @@ def upgrade() -> None:
         sa.Column("org_id", sa.String(length=36), nullable=False),
         sa.Column("agent_id", sa.String(length=36), nullable=False),
         sa.Column("number_id", sa.String(length=36), nullable=False),
-        sa.Column("type", sa.String(length=8), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("removed_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_agent_numbers")),
     )
     op.create_index(op.f("ix_agent_numbers_agent_id"), "agent_numbers", ["agent_id"], unique=False)
     op.create_index(op.f("ix_agent_numbers_number_id"), "agent_numbers", ["number_id"], unique=False)
+    op.create_index(op.f("ix_agent_numbers_org_id"), "agent_numbers", ["org_id"], unique=False)
+    op.create_table(
+        "auto_recharges",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("is_enabled", sa.Boolean(), nullable=False),
+        sa.Column("threshold_milli_cents", sa.BigInteger(), nullable=False),
+        sa.Column("recharge_to_milli_cents", sa.BigInteger(), nullable=False),
+        sa.Column("monthly_cap_milli_cents", sa.BigInteger(), nullable=False),
+        sa.Column("consented_at", sa.BigInteger(), nullable=True),
+        sa.Column("consented_by", sa.String(length=36), nullable=True),
+        sa.Column("consent_text", sa.Text(), nullable=True),
+        sa.Column("stripe_payment_method_id", sa.Text(), nullable=True),
+        sa.Column("paused_reason", sa.String(length=24), nullable=True),
+        sa.Column("declines", sa.Integer(), nullable=False),
+        sa.Column("claimed_at", sa.BigInteger(), nullable=True),
+        sa.Column("retry_at", sa.BigInteger(), nullable=True),
+        sa.Column("pending_topup_id", sa.String(length=36), nullable=True),
+        sa.Column("month", sa.String(length=7), nullable=True),
+        sa.Column("month_milli_cents", sa.BigInteger(), nullable=False),
+        sa.Column("link_due_at", sa.BigInteger(), nullable=True),
+        sa.Column("link_amount_cents", sa.BigInteger(), nullable=True),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_auto_recharges")),
+    )
+    op.create_index(
+        "ix_auto_recharges_link_due",
+        "auto_recharges",
+        ["id"],
+        unique=False,
+        postgresql_where=sa.text("link_due_at IS NOT NULL"),
+        sqlite_where=sa.text("link_due_at IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_auto_recharges_on",
+        "auto_recharges",
+        ["id"],
+        unique=False,
+        postgresql_where=sa.text("is_enabled AND paused_reason IS NULL"),
+        sqlite_where=sa.text("is_enabled AND paused_reason IS NULL"),
+    )
     op.create_table(
         "blocked_callers",
         sa.Column("id", sa.Text(), nullable=False),
@@ -36,6 +75,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_blocked_callers")),
     )
     op.create_index(op.f("ix_blocked_callers_org_id"), "blocked_callers", ["org_id"], unique=False)
+    op.create_table(
+        "callers",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("hour", sa.Integer(), nullable=False),
+        sa.Column("calls", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_callers")),
+    )
     op.create_table(
         "calls",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -87,6 +133,8 @@ def upgrade() -> None:
         sa.Column("prompt", sa.Text(), nullable=True),
         sa.Column("persona", sa.Text(), nullable=True),
         sa.Column("instructions", sa.Text(), nullable=True),
+        sa.Column("first_message", sa.Text(), nullable=True),
+        sa.Column("voice", sa.Text(), nullable=True),
         sa.Column("language", sa.Text(), nullable=True),
         sa.Column("context", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("returns", sa.JSON(none_as_null=True), nullable=True),
@@ -94,6 +142,10 @@ def upgrade() -> None:
         sa.Column("metadata", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("webhook_url", sa.Text(), nullable=True),
         sa.Column("voicemail_action", sa.String(length=16), nullable=True),
+        sa.Column("voicemail_message", sa.Text(), nullable=True),
+        sa.Column("silence_timeout_seconds", sa.Integer(), nullable=True),
+        sa.Column("transfer_number", sa.String(length=16), nullable=True),
+        sa.Column("disclose_ai", sa.Boolean(), nullable=True),
         sa.Column("result", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("result_status", sa.String(length=12), nullable=True),
         sa.Column("result_error", sa.Text(), nullable=True),
@@ -133,6 +185,7 @@ def upgrade() -> None:
         sa.Column("source", sa.String(length=16), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("call_id", sa.String(length=36), nullable=True),
+        sa.Column("user_id", sa.String(length=36), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("removed_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_do_not_call")),
@@ -197,6 +250,19 @@ def upgrade() -> None:
         sqlite_where=sa.text("due_at IS NOT NULL"),
     )
     op.create_table(
+        "operator_actions",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("operator", sa.Text(), nullable=False),
+        sa.Column("action", sa.String(length=32), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=True),
+        sa.Column("subject_id", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("detail", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_operator_actions")),
+    )
+    op.create_index(op.f("ix_operator_actions_org_id"), "operator_actions", ["org_id"], unique=False)
+    op.create_table(
         "organisations",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -206,6 +272,103 @@ def upgrade() -> None:
         sa.Column("suspended_at", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_organisations")),
+    )
+    op.create_table(
+        "stripe_customers",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("stripe_customer_id", sa.Text(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_stripe_customers")),
+    )
+    op.create_table(
+        "stripe_events",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("object_id", sa.Text(), nullable=False),
+        sa.Column("outcome", sa.String(length=12), nullable=False),
+        sa.Column("said", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("arrived_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_stripe_events")),
+    )
+    op.create_index(op.f("ix_stripe_events_object_id"), "stripe_events", ["object_id"], unique=False)
+    op.create_table(
+        "topup_reversals",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=True),
+        sa.Column("topup_id", sa.String(length=36), nullable=True),
+        sa.Column("kind", sa.String(length=8), nullable=False),
+        sa.Column("phase", sa.String(length=8), nullable=False),
+        sa.Column("stripe_payment_intent_id", sa.Text(), nullable=False),
+        sa.Column("amount_cents", sa.BigInteger(), nullable=False),
+        sa.Column("taken_milli_cents", sa.BigInteger(), nullable=False),
+        sa.Column("returned_milli_cents", sa.BigInteger(), nullable=False),
+        sa.Column("takes", sa.Integer(), nullable=False),
+        sa.Column("is_closed", sa.Boolean(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_topup_reversals")),
+    )
+    op.create_index(
+        "ix_topup_reversals_open_disputes",
+        "topup_reversals",
+        ["id"],
+        unique=False,
+        postgresql_where=sa.text("kind = 'dispute' AND NOT is_closed"),
+        sqlite_where=sa.text("kind = 'dispute' AND NOT is_closed"),
+    )
+    op.create_index(
+        op.f("ix_topup_reversals_stripe_payment_intent_id"),
+        "topup_reversals",
+        ["stripe_payment_intent_id"],
+        unique=False,
+    )
+    op.create_index(
+        "ix_topup_reversals_unmatched",
+        "topup_reversals",
+        ["id"],
+        unique=False,
+        postgresql_where=sa.text("topup_id IS NULL"),
+        sqlite_where=sa.text("topup_id IS NULL"),
+    )
+    op.create_table(
+        "topups",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=True),
+        sa.Column("kind", sa.String(length=8), nullable=False),
+        sa.Column("status", sa.String(length=12), nullable=False),
+        sa.Column("amount_cents", sa.BigInteger(), nullable=False),
+        sa.Column("credit_milli_cents", sa.BigInteger(), nullable=False),
+        sa.Column("livemode", sa.Boolean(), nullable=False),
+        sa.Column("saves_card", sa.Boolean(), nullable=False),
+        sa.Column("stripe_session_id", sa.Text(), nullable=True),
+        sa.Column("stripe_payment_intent_id", sa.Text(), nullable=True),
+        sa.Column("stripe_customer_id", sa.Text(), nullable=True),
+        sa.Column("stripe_payment_method_id", sa.Text(), nullable=True),
+        sa.Column("paid_cents", sa.BigInteger(), nullable=True),
+        sa.Column("refunded_milli_cents", sa.BigInteger(), nullable=False),
+        sa.Column("disputed_milli_cents", sa.BigInteger(), nullable=False),
+        sa.Column("review_reason", sa.String(length=24), nullable=True),
+        sa.Column("receipt_url", sa.Text(), nullable=True),
+        sa.Column("org_hour", sa.Text(), nullable=True),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("paid_at", sa.BigInteger(), nullable=True),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_topups")),
+        sa.UniqueConstraint("stripe_session_id", name=op.f("uq_topups_stripe_session_id")),
+    )
+    op.create_index(op.f("ix_topups_org_hour"), "topups", ["org_hour"], unique=False)
+    op.create_index(op.f("ix_topups_org_id_id"), "topups", ["org_id", "id"], unique=False)
+    op.create_index(op.f("ix_topups_stripe_payment_intent_id"), "topups", ["stripe_payment_intent_id"], unique=False)
+    op.create_index(
+        "ix_topups_unfinished",
+        "topups",
+        ["status", "id"],
+        unique=False,
+        postgresql_where=sa.text("status IN ('pending', 'processing', 'review')"),
+        sqlite_where=sa.text("status IN ('pending', 'processing', 'review')"),
     )
     op.create_table(
         "transfers",
@@ -248,6 +411,22 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_usage_quarter_hours_org_id_quarter_at"), "usage_quarter_hours", ["org_id", "quarter_at"], unique=False
     )
+    op.create_table(
+        "verified_numbers",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("e164", sa.String(length=16), nullable=False),
+        sa.Column("code_hash", sa.String(length=64), nullable=False),
+        sa.Column("code_expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("told_day", sa.Integer(), nullable=False),
+        sa.Column("told_count", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("verified_at", sa.BigInteger(), nullable=True),
+        sa.Column("removed_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_verified_numbers")),
+    )
+    op.create_index(op.f("ix_verified_numbers_org_id"), "verified_numbers", ["org_id"], unique=False)
     op.create_table(
         "agents",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -317,17 +496,41 @@ def upgrade() -> None:
         sa.Column("monthly_cost_cents", sa.Integer(), nullable=False),
         sa.Column("twilio_number_sid", sa.String(length=64), nullable=True),
         sa.Column("purchased_at", sa.BigInteger(), nullable=False),
+        sa.Column("paid_until", sa.BigInteger(), nullable=True),
+        sa.Column("unpaid_since", sa.BigInteger(), nullable=True),
+        sa.Column("released_at", sa.BigInteger(), nullable=True),
+        sa.Column("due_at", sa.BigInteger(), nullable=True),
+        sa.Column("inbound_agent_id", sa.String(length=36), nullable=True),
+        sa.Column("inbound_enabled", sa.Boolean(), nullable=False),
+        sa.Column("inbound_prompt", sa.Text(), nullable=True),
+        sa.Column("inbound_returns", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("inbound_webhook_url", sa.Text(), nullable=True),
+        sa.Column("inbound_language", sa.Text(), nullable=True),
+        sa.Column("inbound_tools", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("inbound_voicemail_action", sa.String(length=16), nullable=True),
+        sa.Column("fallback_number", sa.String(length=16), nullable=True),
+        sa.Column("fallback_day", sa.Integer(), nullable=False),
+        sa.Column("fallback_count", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(["org_id"], ["organisations.id"], name=op.f("fk_numbers_org_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_numbers")),
     )
+    op.create_index(
+        "ix_numbers_due_at",
+        "numbers",
+        ["due_at"],
+        unique=False,
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+    )
+    op.create_index(op.f("ix_numbers_inbound_agent_id"), "numbers", ["inbound_agent_id"], unique=False)
     op.create_index(op.f("ix_numbers_org_id_id"), "numbers", ["org_id", "id"], unique=False)
     op.create_index(
-        "uq_numbers_active",
+        "uq_numbers_held",
         "numbers",
         ["e164"],
         unique=True,
-        postgresql_where=sa.text("status = 'active'"),
-        sqlite_where=sa.text("status = 'active'"),
+        postgresql_where=sa.text("status IN ('pending', 'active')"),
+        sqlite_where=sa.text("status IN ('pending', 'active')"),
     )
     op.create_table(
         "sessions",
@@ -377,12 +580,19 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_sessions_expires_at"), table_name="sessions")
     op.drop_table("sessions")
     op.drop_index(
-        "uq_numbers_active",
+        "uq_numbers_held",
         table_name="numbers",
-        postgresql_where=sa.text("status = 'active'"),
-        sqlite_where=sa.text("status = 'active'"),
+        postgresql_where=sa.text("status IN ('pending', 'active')"),
+        sqlite_where=sa.text("status IN ('pending', 'active')"),
     )
     op.drop_index(op.f("ix_numbers_org_id_id"), table_name="numbers")
+    op.drop_index(op.f("ix_numbers_inbound_agent_id"), table_name="numbers")
+    op.drop_index(
+        "ix_numbers_due_at",
+        table_name="numbers",
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+    )
     op.drop_table("numbers")
     op.drop_index(op.f("ix_invitations_org_id"), table_name="invitations")
     op.drop_table("invitations")
@@ -390,12 +600,43 @@ def downgrade() -> None:
     op.drop_table("api_keys")
     op.drop_index(op.f("ix_agents_org_id_id"), table_name="agents")
     op.drop_table("agents")
+    op.drop_index(op.f("ix_verified_numbers_org_id"), table_name="verified_numbers")
+    op.drop_table("verified_numbers")
     op.drop_index(op.f("ix_usage_quarter_hours_org_id_quarter_at"), table_name="usage_quarter_hours")
     op.drop_table("usage_quarter_hours")
     op.drop_index(op.f("ix_transfers_org_id_sequence"), table_name="transfers")
     op.drop_index(op.f("ix_transfers_call_id"), table_name="transfers")
     op.drop_table("transfers")
+    op.drop_index(
+        "ix_topups_unfinished",
+        table_name="topups",
+        postgresql_where=sa.text("status IN ('pending', 'processing', 'review')"),
+        sqlite_where=sa.text("status IN ('pending', 'processing', 'review')"),
+    )
+    op.drop_index(op.f("ix_topups_stripe_payment_intent_id"), table_name="topups")
+    op.drop_index(op.f("ix_topups_org_id_id"), table_name="topups")
+    op.drop_index(op.f("ix_topups_org_hour"), table_name="topups")
+    op.drop_table("topups")
+    op.drop_index(
+        "ix_topup_reversals_unmatched",
+        table_name="topup_reversals",
+        postgresql_where=sa.text("topup_id IS NULL"),
+        sqlite_where=sa.text("topup_id IS NULL"),
+    )
+    op.drop_index(op.f("ix_topup_reversals_stripe_payment_intent_id"), table_name="topup_reversals")
+    op.drop_index(
+        "ix_topup_reversals_open_disputes",
+        table_name="topup_reversals",
+        postgresql_where=sa.text("kind = 'dispute' AND NOT is_closed"),
+        sqlite_where=sa.text("kind = 'dispute' AND NOT is_closed"),
+    )
+    op.drop_table("topup_reversals")
+    op.drop_index(op.f("ix_stripe_events_object_id"), table_name="stripe_events")
+    op.drop_table("stripe_events")
+    op.drop_table("stripe_customers")
     op.drop_table("organisations")
+    op.drop_index(op.f("ix_operator_actions_org_id"), table_name="operator_actions")
+    op.drop_table("operator_actions")
     op.drop_index(
         "ix_mails_due_at",
         table_name="mails",
@@ -430,8 +671,23 @@ def downgrade() -> None:
         sqlite_where=sa.text("ask_at IS NOT NULL"),
     )
     op.drop_table("calls")
+    op.drop_table("callers")
     op.drop_index(op.f("ix_blocked_callers_org_id"), table_name="blocked_callers")
     op.drop_table("blocked_callers")
+    op.drop_index(
+        "ix_auto_recharges_on",
+        table_name="auto_recharges",
+        postgresql_where=sa.text("is_enabled AND paused_reason IS NULL"),
+        sqlite_where=sa.text("is_enabled AND paused_reason IS NULL"),
+    )
+    op.drop_index(
+        "ix_auto_recharges_link_due",
+        table_name="auto_recharges",
+        postgresql_where=sa.text("link_due_at IS NOT NULL"),
+        sqlite_where=sa.text("link_due_at IS NOT NULL"),
+    )
+    op.drop_table("auto_recharges")
+    op.drop_index(op.f("ix_agent_numbers_org_id"), table_name="agent_numbers")
     op.drop_index(op.f("ix_agent_numbers_number_id"), table_name="agent_numbers")
     op.drop_index(op.f("ix_agent_numbers_agent_id"), table_name="agent_numbers")
     op.drop_table("agent_numbers")
