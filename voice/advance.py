@@ -92,7 +92,8 @@ def create_inbound(call: Call, policy: Policy) -> Decision:
     """An inbound call that is about to be answered; the carrier sends no `in-progress` for it."""
     assert call.twilio_call_sid is not None
     assert call.answered_at is not None
-    answered = replace(call, hang_up_at=call.answered_at + call.max_duration_seconds * 1000 + OVERTIME_MS)
+    deadline = call.answered_at + call.max_duration_seconds * 1000 + OVERTIME_MS
+    answered = replace(call, connected_at=call.answered_at, hang_up_at=deadline)
     limit = LimitTime(call.twilio_call_sid, call.max_duration_seconds)
     return schedule(answered, policy), (limit, Notify("call.answered"))
 
@@ -226,11 +227,11 @@ def _after_binding(before: Call, call: Call, now: int) -> Decision:
 
 
 def _heard(call: Call, now: int) -> Call:
-    return replace(call, heard_at=now) if call.may_ring or call.awaits_verdict else call
+    return call if call.is_over else replace(call, heard_at=now)
 
 
 def _asked(call: Call, now: int) -> Call:
-    return replace(call, asked_at=now) if call.may_ring or call.awaits_verdict else call
+    return call if call.is_over else replace(call, asked_at=now)
 
 
 def _limit_free_call(before: Call, call: Call, now: int) -> Decision:
