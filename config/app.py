@@ -19,7 +19,7 @@ from config.clock import Clock, new_id, now_ms
 from config.database import Unavailable
 from config.door import Busy, Down
 from config.errors import ApiError
-from config.http import MAX_BODY_BYTES, answer
+from config.http import MAX_BODY_BYTES, answer, hearing_out, storable
 from config.logs import configure
 from config.machinery import Machinery
 from config.migrate import migrate_embedded
@@ -52,6 +52,7 @@ def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart
     _add_errors(app)
     for room in (voice_api, billing_api, usage_api, twilio_webhooks, health):
         app.register_blueprint(room.blueprint)
+    app.asgi_app = hearing_out(app.asgi_app)  # type: ignore[method-assign, assignment]
     QuartSchema(app, openapi_path="/openapi.json", swagger_ui_path=None, redoc_ui_path=None, scalar_ui_path=None)
     return app
 
@@ -79,7 +80,10 @@ def _add_errors(app: Quart) -> None:
     @app.before_request
     async def name_request() -> None:
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=new_id(), path=request.path)
+        route = request.url_rule.rule if request.url_rule else None  # an address itself may carry anything
+        structlog.contextvars.bind_contextvars(request_id=new_id(), route=route)
+        if not all(storable(str(value)) for value in (request.view_args or {}).values()):
+            raise ApiError(404, *_HTTP_CODES[404])
 
     def handle(kind: type[Exception], make: Callable[[Exception], ApiError]) -> None:
         async def handler(error: Exception) -> Response:
@@ -116,7 +120,8 @@ _HTTP_CODES = {
 def _http_error(error: Exception) -> ApiError:
     status = getattr(error, "code", None) or 500
     code, message = _HTTP_CODES.get(status, ("http_error", "The request failed."))
-    return ApiError(status, code, message)
+    allowed = getattr(error, "valid_methods", None)
+    return ApiError(status, code, message, {"Allow": ", ".join(sorted(allowed))} if allowed else None)
 
 
 def _unexpected(error: Exception) -> ApiError:

@@ -4,23 +4,55 @@ Invariant: nothing of a body is used before its size, encoding, depth and types 
 and lone surrogates, which would fail a whole batch on Postgres, stop here.
 """
 
+import asyncio
+import contextlib
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import msgspec
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 from quart import Response, request
 
 from config.errors import ApiError, invalid
 
 MAX_BODY_BYTES = 256 * 1024
 MAX_DEPTH = 32
+LINGER_SECONDS = 3
+LINGER_BYTES = 32 * 1024 * 1024
 Model = TypeVar("Model", bound=BaseModel)
+Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def answer(data: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(msgspec.json.encode(data), status, headers, content_type="application/json")
+
+
+def hearing_out(app: Asgi) -> Asgi:
+    """Let a body end, within limits, before the response does: a connection closed on a client that still sends is
+    reset, and the answer that says why is lost. The body itself is not kept (Quart drops it beyond its limit)."""
+
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        ended, received = asyncio.Event(), 0
+
+        async def counted() -> Any:
+            nonlocal received
+            event = await receive()
+            received += len(event.get("body", b""))
+            if not event.get("more_body") or received > LINGER_BYTES:
+                ended.set()
+            return event
+
+        async def held(event: Any) -> None:
+            if scope["type"] == "http" and event["type"] == "http.response.body" and not event.get("more_body"):
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(ended.wait(), LINGER_SECONDS)
+            await send(event)
+
+        await app(scope, counted, held)
+
+    return asgi
 
 
 async def json_body() -> Any:
@@ -32,7 +64,7 @@ async def json_body() -> Any:
         parsed = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise invalid("body", "The body is not valid JSON in UTF-8.", "invalid_json") from None
-    _check(parsed, MAX_DEPTH)
+    _check(parsed, MAX_DEPTH, "body")
     return parsed
 
 
@@ -42,6 +74,8 @@ async def body_as(model: type[Model]) -> Model:
 
 
 def as_model(model: type[Model], parsed: Any) -> Model:
+    if not isinstance(parsed, dict):
+        raise invalid("body", "The body must be a JSON object.")
     try:
         return model.model_validate(parsed)
     except ValidationError as error:
@@ -58,24 +92,27 @@ def query_as(model: type[Model]) -> Model:
     for name, values in request.args.lists():
         if len(values) > 1:
             raise invalid(name, f"`{name}` was given more than once.")
-        _check(values[0], 1)
+        _check(values[0], 1, name)
     return as_model(model, request.args.to_dict())
 
 
-def _check(value: Any, depth: int) -> None:
+def storable(text: str) -> bool:
+    """Whether a database can hold it; what an address or a query names must be asked first."""
+    return not _UNSTORABLE.search(text)
+
+
+def _check(value: Any, depth: int, field: str) -> None:
     """Refuse what is nested too deeply or cannot be stored."""
     if isinstance(value, str):
-        if _UNSTORABLE.search(value):
-            raise invalid("body", "The text contains NUL characters or unpaired surrogates.", "invalid_text")
+        if not storable(value):
+            raise invalid(field, f"`{field}` contains NUL characters or unpaired surrogates.", "invalid_text")
     elif isinstance(value, dict | list):
         if depth == 0:
-            raise invalid("body", f"The body is nested more than {MAX_DEPTH} levels deep.", "invalid_json")
-        for item in value.items() if isinstance(value, dict) else value:
-            if isinstance(item, tuple):
-                _check(item[0], depth)
-                _check(item[1], depth - 1)
-            else:
-                _check(item, depth - 1)
+            raise invalid(field, f"The body is nested more than {MAX_DEPTH} levels deep.", "invalid_json")
+        for name in value if isinstance(value, dict) else ():
+            _check(name, depth, field)
+        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
+            _check(item, depth - 1, str(name) if depth == MAX_DEPTH else field)
 
 
 class Cursor(BaseModel, extra="forbid"):
@@ -84,6 +121,12 @@ class Cursor(BaseModel, extra="forbid"):
     limit: int = 20
     starting_after: str | None = None
     ending_before: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Cursor":
+        if self.starting_after is not None and self.ending_before is not None:
+            raise invalid("ending_before", "Give either `starting_after` or `ending_before`, not both.")
+        return self
 
     def checked_limit(self, largest: int = 100) -> int:
         if not 1 <= self.limit <= largest:

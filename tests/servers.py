@@ -220,7 +220,9 @@ async def running_server(
         server.network_url, server.network = network
     try:
         async with httpx.AsyncClient(base_url=url) as probe:
-            await until(lambda: _ready(probe), "the server")
+            await until(lambda: serving.done() or _answers(probe), "the server")
+        if serving.done():
+            await serving  # says why
         yield server
     finally:
         for client in server.clients:
@@ -229,7 +231,7 @@ async def running_server(
         await serving
 
 
-async def _ready(probe: httpx.AsyncClient) -> bool:
+async def _answers(probe: httpx.AsyncClient) -> bool:
     try:
         return (await probe.get("/healthz")).status_code == 200
     except httpx.TransportError:

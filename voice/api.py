@@ -14,9 +14,9 @@ from accounts.auth import caller, require_key
 from billing.ledger import list_transfers
 from billing.rating import LONGEST_MAXIMUM_SECONDS, SHORTEST_MAXIMUM_SECONDS
 from config.database import Database
-from config.errors import invalid
+from config.errors import invalid, not_found
 from config.http import Cursor, answer, as_model, body_as, json_body, query_as
-from voice.calls import evidence_of, list_calls, list_numbers
+from voice.calls import evidence_of, find_call, list_calls, list_numbers
 from voice.presenting import call_object, number_object
 from voice.receipt import receipt_object
 from voice.service import Wanted, calls_service
@@ -118,11 +118,14 @@ async def quote_call() -> Response:
 async def get_calls() -> Response:
     """Newest first."""
     query = query_as(ListCallsQuery)
-    limit = query.checked_limit()
+    limit, org_id = query.checked_limit(), caller().org_id
     async with _database().read() as connection:
+        for cursor in (query.starting_after, query.ending_before):
+            if cursor is not None and await find_call(connection, org_id, cursor) is None:
+                raise not_found("call", cursor)
         rows = await list_calls(
             connection,
-            caller().org_id,
+            org_id,
             limit=limit + 1,
             starting_after=query.starting_after,
             ending_before=query.ending_before,

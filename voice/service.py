@@ -38,6 +38,16 @@ _REJECTED_STATUS = {
     "call_unresolved": 409,
     "idempotency_key_reused": 409,
 }
+_REFUSED_FIELD = {
+    "caller_id_not_verified": "from_number",
+    "country_not_allowed": "to",
+    "invalid_from_number": "from_number",
+    "invalid_number": "to",
+    "number_not_allowed": "to",
+    "number_not_verified": "to",
+    "number_unreachable": "to",
+}
+"""Which field of the request a refusal is about."""
 
 
 def calls_service() -> "Calls":
@@ -94,8 +104,8 @@ class Calls:
                 return await self._after_dial(org_id, call_id), True
             case Paused(available, hold):
                 raise self._paused(available, hold)
-            case Rejected(code, message):
-                raise ApiError(_REJECTED_STATUS.get(code, 400), code, message)
+            case Rejected():
+                raise _rejected(result)
 
     async def quote(self, org_id: str, wanted: Wanted) -> Quote:
         """What placing this call would hold and could cost at most, and whether it would be placed. Dials nothing."""
@@ -110,9 +120,8 @@ class Calls:
                 return Quote(result.hold_milli_cents, rate, result.max_duration_seconds, None)
             case Paused(available, hold):
                 return Quote(hold, rate, hold * 60 // rate, self._paused(available, hold))
-            case Rejected(code, message):
-                refusal = ApiError(_REJECTED_STATUS.get(code, 400), code, message)
-                return Quote(hold_milli_cents(maximum, rate), rate, maximum, refusal)
+            case Rejected():
+                return Quote(hold_milli_cents(maximum, rate), rate, maximum, _rejected(result))
 
     async def hang_up(self, org_id: str, call_id: str) -> dict[str, Any]:
         """End a call, or cancel it while it rings; a call that is over stays as it is. Raises ApiError 404."""
@@ -190,8 +199,8 @@ class Calls:
             await asyncio.sleep(POLL_SECONDS)  # another process dials it
             row = await self.row(org_id, call_id)
         if row["dial_state"] == DialState.REFUSED:
-            status = _REFUSAL_STATUS.get(row["error_code"], 400)
-            raise ApiError(status, row["error_code"], row["error_message"], call_id=call_id)
+            code = row["error_code"]
+            raise ApiError(_REFUSAL_STATUS.get(code, 400), code, row["error_message"], call_id=call_id, **_field(code))
         return row
 
     def _paused(self, available: int, hold: int) -> ApiError:
@@ -216,3 +225,11 @@ class Calls:
             policy=self.policy,
             snapshot={"result_status": "skipped"},
         )
+
+
+def _rejected(result: Rejected) -> ApiError:
+    return ApiError(_REJECTED_STATUS.get(result.code, 400), result.code, result.message, **_field(result.code))
+
+
+def _field(code: str) -> dict[str, Any]:
+    return {"field": _REFUSED_FIELD[code]} if code in _REFUSED_FIELD else {}
