@@ -6,6 +6,7 @@ Pure. The one invariant: a live call shows its hold and never a charge; a final 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from billing.money import dollars_down
 from dashboard import format as fmt
 from dashboard import urls
 from dashboard.format import Clock, When
@@ -250,7 +251,7 @@ def call_list(
 def first_call(wallet: WalletFacts, *, has_key: bool, api_url: str) -> FirstCall:
     """The page of an account without a call; `api_url` is where its requests go."""
     suggestion = suggest_shorter_calls(wallet)
-    available = fmt.cents_down(wallet.available)
+    available = dollars_down(wallet.available)
     return FirstCall(
         credit=available,
         minutes=f"{max(0, wallet.available) // wallet.rate:,}",

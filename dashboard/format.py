@@ -1,7 +1,7 @@
 """How figures, durations, phone numbers and times are written for people.
 
-Pure. The one invariant: no figure is flattered. Exact money shows all five decimals; where only cents are
-shown, what a customer owns is rounded down and what is missing is rounded up; minutes are rounded down.
+Pure. The one invariant: no figure is flattered. Exact money shows all five decimals, minutes are rounded
+down; where cents alone are shown, `billing.money` rounds them.
 """
 
 import datetime as dt
@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 
 import phonenumbers
 
-MILLI_CENTS_PER_DOLLAR = 100_000
-MILLI_CENTS_PER_CENT = 1_000
+from billing.money import MILLI_CENTS_PER_CENT
+
 MINUS = "−"
 
 
@@ -34,16 +34,6 @@ def exact(milli_cents: int, *, signed: bool = False) -> Money:
 def exact_text(milli_cents: int) -> str:
     """All of an amount as one run of text: "$3.23408"."""
     return "".join(exact(milli_cents))
-
-
-def cents_down(milli_cents: int) -> str:
-    """What somebody owns, never more than it is: 188,591 → "$1.88", −350,001 → "−$3.51"."""
-    return exact(milli_cents // MILLI_CENTS_PER_CENT * MILLI_CENTS_PER_CENT).cents
-
-
-def cents_up(milli_cents: int) -> str:
-    """What is missing, never less than it is: 111,409 → "$1.12"."""
-    return exact(-(-milli_cents // MILLI_CENTS_PER_CENT) * MILLI_CENTS_PER_CENT).cents
 
 
 def dollars(milli_cents: int) -> str:

@@ -50,7 +50,7 @@ class Page:
     pill: Pill
     notices: tuple[Notice, ...] = ()
     events_url: str = ""
-    """Where the module listens for changes; empty for a page that has no live part but the pill."""
+    """Where the module listens for changes; every page with `wallet` among its topics keeps its pill fresh."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from billing.money import MILLI_CENTS_PER_DOLLAR, dollars_down, dollars_up
 from dashboard import charts
 from dashboard import format as fmt
 from dashboard.format import Clock
@@ -108,7 +109,7 @@ def pill(wallet: WalletFacts) -> Pill:
     """Available credit and what it has room for."""
     paused = wallet.status == "paused"
     room = "Calls paused" if paused else f"Room for {fmt.count(wallet.calls_left, 'call')}"
-    return Pill(wallet.status, fmt.cents_down(wallet.available), room)
+    return Pill(wallet.status, dollars_down(wallet.available), room)
 
 
 def credit(wallet: WalletFacts, clock: Clock) -> Credit:
@@ -117,7 +118,7 @@ def credit(wallet: WalletFacts, clock: Clock) -> Credit:
     paused = wallet.status == "paused"
     return Credit(
         status=wallet.status,
-        available=fmt.cents_down(wallet.available),
+        available=dollars_down(wallet.available),
         standing=standing,
         detail=detail,
         balance=wallet.balance,
@@ -171,14 +172,14 @@ def _sentence(wallet: WalletFacts) -> str:
     if wallet.available < 0:
         below, needed = -wallet.available, wallet.hold - wallet.available
         return (
-            f"Your wallet is {fmt.cents_up(below)} below zero. Add {fmt.cents_up(needed)} or more: "
-            f"{fmt.cents_up(below)} repays it, {hold} covers one hold."
+            f"Your wallet is {dollars_up(below)} below zero. Add {dollars_up(needed)} or more: "
+            f"{dollars_up(below)} repays it, {hold} covers one hold."
         )
     room, rest = divmod(wallet.available, wallet.hold)
     if not room:
-        missing = fmt.cents_up(wallet.hold - rest)
+        missing = dollars_up(wallet.hold - rest)
         return f"A call needs one whole {hold} block, and {missing} of it is missing."
-    left = f"{fmt.cents_down(rest)} left over" if rest else "nothing left over"
+    left = f"{dollars_down(rest)} left over" if rest else "nothing left over"
     sentence = f"{_held_and_room(wallet, room, hold)}, {left}."
     return sentence if suggest_shorter_calls(wallet) else f"{sentence} {_NOT_A_CHARGE}"
 
@@ -220,9 +221,9 @@ def add_credits(
 ) -> AddCredits:
     """The dialog over a wallet, as it opens or as it comes back with an error."""
     return AddCredits(
-        available=fmt.cents_down(wallet.available),
+        available=dollars_down(wallet.available),
         choices=tuple(_top_up(wallet, amount) for amount in presets or _PRESET_DOLLARS),
-        minutes_per_dollar=f"{fmt.MILLI_CENTS_PER_DOLLAR // wallet.rate:,}",
+        minutes_per_dollar=f"{MILLI_CENTS_PER_DOLLAR // wallet.rate:,}",
         available_milli_cents=wallet.available,
         hold_milli_cents=wallet.hold,
         rate_milli_cents_per_minute=wallet.rate,
@@ -233,12 +234,12 @@ def add_credits(
 
 
 def _top_up(wallet: WalletFacts, amount_dollars: int) -> TopUpChoice:
-    amount = amount_dollars * fmt.MILLI_CENTS_PER_DOLLAR
+    amount = amount_dollars * MILLI_CENTS_PER_DOLLAR
     after = wallet.available + amount
     room = max(0, after) // wallet.hold
     return TopUpChoice(
         amount_dollars,
         f"{amount // wallet.rate:,} min",
-        fmt.cents_down(after),
+        dollars_down(after),
         f"room for {fmt.count(room, 'call')}" if room else "calls stay paused",
     )

@@ -90,7 +90,6 @@ function fresh() {
 function listen() {
   let patience;
   let wait = 1000;
-  let opened = false;
   (function connect() {
     const source = new EventSource(page.events);
     const lost = () => {
@@ -102,8 +101,7 @@ function listen() {
     };
     source.onopen = () => {
       wait = 1000;
-      if (opened) refresh("all"); // whatever changed while nobody listened
-      opened = true;
+      refresh("all"); // whatever changed while nobody listened
     };
     source.onerror = lost;
     source.addEventListener("changed", (event) => refresh(...event.data.split(" ")));

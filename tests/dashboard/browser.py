@@ -2,15 +2,16 @@
 
 import mimetypes
 import os
+import queue
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 from dashboard.render import CONTENT_SECURITY_POLICY, STATIC
-from tests.dashboard.gallery import GALLERY
+from tests.dashboard.gallery import GALLERY, Renderer
 
 CHROMIUM_ARGS = [
     "--headless",
@@ -29,49 +30,99 @@ def chromium() -> str | None:
     return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
 
-class _Gallery(BaseHTTPRequestHandler):
+class Gallery(ThreadingHTTPServer):
+    """Serves each page by its name (?theme=dark if wished) and a stream of changes at /events.
+
+    `aliases` lets an address of the product answer with a page; `posts` keeps what forms sent, `refreshes`
+    what pages asked to renew.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.origin = f"http://127.0.0.1:{self.server_port}"
+        self.pages: dict[str, Renderer] = dict(GALLERY)
+        self.aliases: dict[str, str] = {}
+        self.posts: list[tuple[str, dict[str, list[str]]]] = []
+        self.refreshes: list[str] = []
+        self.streams: list[queue.Queue[str | None]] = []
+        self.streaming = True
+
+    def announce(self, event: str, data: str = "") -> None:
+        """Sends an event to every open stream."""
+        for stream in self.streams:
+            stream.put(f"event: {event}\ndata: {data}\n\n")
+
+    def cut_streams(self) -> None:
+        """Ends every stream and refuses new ones until `streaming` is set again."""
+        self.streaming = False
+        while self.streams:
+            self.streams.pop().put(None)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Gallery
+
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
-        name = parts.path.removeprefix("/")
+        name = self.server.aliases.get(parts.path, parts.path.removeprefix("/"))
         if name == "events":
             return self._stream()
         if name.startswith("static/") and (STATIC / name.removeprefix("static/")).is_file():
-            body, kind = (STATIC / name.removeprefix("static/")).read_bytes(), mimetypes.guess_type(name)[0]
-        elif name in GALLERY:
+            kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+            return self._send((STATIC / name.removeprefix("static/")).read_bytes(), kind)
+        if name in self.server.pages:
+            if "X-Live" in self.headers:
+                self.server.refreshes.append(self.headers["X-Live"])
             theme = parse_qs(parts.query).get("theme", ["system"])[0]
-            body, kind = GALLERY[name](theme).encode(), "text/html; charset=utf-8"  # type: ignore[arg-type]
-        else:
-            return self.send_error(404)
+            return self._send(self.server.pages[name](theme).encode(), "text/html; charset=utf-8")  # type: ignore[arg-type]
+        return self.send_error(404)
+
+    def do_POST(self) -> None:
+        length = int(self.headers["Content-Length"])
+        body = self.rfile.read(length).decode()
+        self.server.posts.append((self.path, parse_qs(body)))
+        self.do_GET()
+
+    def _send(self, body: bytes, kind: str) -> None:
         self.send_response(200)
-        self.send_header("Content-Type", kind or "application/octet-stream")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Content-Security-Policy", CONTENT_SECURITY_POLICY)
         self.end_headers()
-        self.wfile.write(body)
-        return None
+        with suppress(ConnectionError):  # the page was left while it was renewed
+            self.wfile.write(body)
 
     def _stream(self) -> None:
-        """A stream on which nothing ever changes."""
+        if not self.server.streaming:
+            return self.send_error(503)
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
-        self.wfile.write(b"event: ping\ndata:\n\n")
-        self.wfile.flush()
-        self.server.closing.wait()  # type: ignore[attr-defined]
+        events: queue.Queue[str | None] = queue.Queue()
+        events.put("event: ping\ndata:\n\n")
+        self.server.streams.append(events)
+        while (event := events.get()) is not None:
+            try:
+                self.wfile.write(event.encode())
+                self.wfile.flush()
+            except OSError:
+                return None
+        return None
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Quiet."""
 
 
 @contextmanager
-def serve_gallery() -> Iterator[str]:
-    """The address under which each page of the gallery is found by its name, with ?theme=dark if wished."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Gallery)
-    server.closing = threading.Event()  # type: ignore[attr-defined]
+def serve_gallery() -> Iterator[Gallery]:
+    """The gallery, serving."""
+    server = Gallery()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield server
     finally:
-        server.closing.set()  # type: ignore[attr-defined]
+        server.cut_streams()
         server.shutdown()
         server.server_close()

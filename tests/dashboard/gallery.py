@@ -43,12 +43,16 @@ def shown(name: str) -> Callable[[Renderer], Renderer]:
 
 
 def billing(
-    wallet: wallet_view.WalletFacts, *notices: views.Notice, period: str = "2026-11", is_new: bool = False
+    wallet: wallet_view.WalletFacts,
+    *notices: views.Notice,
+    period: str = "2026-11",
+    is_new: bool = False,
+    entries: int = 3,
 ) -> billing_view.Billing:
     days = fx.NOVEMBER if period == "2026-11" else fx.LAST_30_DAYS
     if is_new:
         days = [UsageDay(day.date) for day in days]
-    transfers = fx.TRANSFERS[-1:] if is_new else fx.TRANSFERS
+    transfers = fx.TRANSFERS[-1:] if is_new else fx.TRANSFERS[:entries]
     return billing_view.Billing(
         credit=wallet_view.credit(wallet, fx.CLOCK),
         longest_calls=wallet_view.longest_calls(wallet, 3600),
@@ -72,11 +76,12 @@ def billing(
 def _billing_page(name: str, wallet: wallet_view.WalletFacts, *notices: views.Notice, **more: Any) -> None:
     @shown(name)
     def _(theme: Theme) -> str:
-        shell = page("Billing", "billing", wallet, theme)
+        events = urls.events("wallet", "usage", "ledger", "topups")
+        shell = page("Billing", "billing", wallet, theme, events_url=events)
         return render("billing.html", page=shell, billing=billing(wallet, *notices, **more))
 
 
-_billing_page("billing", fx.OK)
+_billing_page("billing", fx.OK, entries=99)
 _billing_page("billing-30-days", fx.OK, period="30d")
 _billing_page("billing-low", fx.LOW, views.payment_pending(2_500_000))
 _billing_page("billing-paused", fx.PAUSED, views.payment_left())

@@ -16,13 +16,13 @@ SHAPES = {"light": (1280, 800), "dark": (1280, 800), "phone": (360, 740)}
 
 def main(directory: Path, names: list[str]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
-    with serve_gallery() as origin, sync_playwright() as playwright:
+    with serve_gallery() as gallery, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_ARGS)
         for shape, (width, height) in SHAPES.items():
             page = browser.new_page(viewport={"width": width, "height": height})
             page.emulate_media(color_scheme="dark" if shape == "dark" else "light")
             for name in names or GALLERY:
-                _photograph(page, f"{origin}/{name}", directory / f"{name}.{shape}.png")
+                _photograph(page, f"{gallery.origin}/{name}", directory / f"{name}.{shape}.png")
             page.close()
         browser.close()
 

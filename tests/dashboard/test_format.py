@@ -25,13 +25,6 @@ def test_a_change_of_credit_carries_its_sign() -> None:
     assert fmt.exact(-11_166, signed=True).cents == "−$0.11"
 
 
-def test_a_balance_is_rounded_down_and_a_shortfall_up() -> None:
-    assert fmt.cents_down(188_999) == "$1.88"
-    assert fmt.cents_up(111_001) == "$1.12"
-    assert fmt.cents_down(-350_001) == "−$3.51"
-    assert fmt.cents_up(300_000) == "$3.00"
-
-
 def test_a_price_below_the_cent_is_not_rounded() -> None:
     assert fmt.dollars(300_000) == "$3.00"
     assert fmt.dollars(5_083) == "$0.05083"

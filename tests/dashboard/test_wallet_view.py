@@ -23,6 +23,12 @@ def test_the_pill_shows_what_can_be_used(wallet: view.WalletFacts, pill: tuple[s
     assert (shown.status, shown.amount, shown.room) == pill
 
 
+def test_what_one_owns_is_rounded_down_and_what_is_missing_up() -> None:
+    wallet = fx.wallet(188_999, 0)
+    assert view.pill(wallet).amount == "$1.88"
+    assert "$1.12 of it is missing" in view.credit(wallet, fx.CLOCK).sentence
+
+
 def test_the_ruler_says_what_each_block_is() -> None:
     sentence = view.credit(fx.OK, fx.CLOCK).sentence
     assert sentence == (

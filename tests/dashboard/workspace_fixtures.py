@@ -82,6 +82,7 @@ AGENT = AgentPage(
         ),
     ),
 )
+AGENT_THAT_ANSWERED = replace(AGENT, trial=TryPanel("c1", (TryLine("agent", "Booked for Monday at 9:00."),)))
 NEW_AGENT = replace(AGENT, id="", name="", form=NONE, numbers=(), trial=None)
 AGENT_WITH_ERRORS = replace(
     AGENT,
