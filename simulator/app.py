@@ -17,7 +17,7 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 from quart import Quart, Response, jsonify
 
-from simulator import control, mailbox, stripe, twilio
+from simulator import control, mailbox, model, stripe, twilio
 from simulator.answers import DROP_HEADER
 from simulator.calls import Hook
 from simulator.clock import Clock
@@ -56,6 +56,8 @@ class Options:
     """Who talks at the far end of a ConversationRelay."""
     bank: stripe.Bank = field(default_factory=stripe.Bank)
     """Who takes the top-ups, at /stripe."""
+    model: model.Model = field(default_factory=model.Model)
+    """Who thinks for the agents, at /openai/v1."""
     mailbox: mailbox.Mailbox | None = None
     """Who receives mail, shown at /mail; None: nobody listens for it."""
 
@@ -72,6 +74,7 @@ def create_app(options: Options | None = None) -> Quart:
     app.register_blueprint(twilio.blueprint(network))
     app.register_blueprint(control.blueprint(network), url_prefix="/_sim")
     app.register_blueprint(stripe.create_blueprint(options.bank))
+    app.register_blueprint(model.create_blueprint(options.model))
     if options.mailbox is not None:
         app.register_blueprint(mailbox.create_blueprint(options.mailbox))
     app.after_serving(network.close)

@@ -236,7 +236,8 @@ class Rig:
         match action:
             case StartModel():
                 self.requests.append(action)
-                self._answer(action)
+                if action.tools:  # a request for a summary is the test's to answer
+                    self._answer(action)
             case CancelModel(request_id):
                 self._cancelled.add(request_id)
             case RunTool():
