@@ -6,7 +6,9 @@ add up to. Rows of an organisation are written only under the lock of its wallet
 
 from sqlalchemy import (
     DDL,
+    JSON,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -16,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     event,
+    text,
 )
 
 from billing.triggers import APPEND_ONLY
@@ -70,4 +73,121 @@ usage = Table(
     Column("unbilled_seconds", BigInteger, nullable=False, info={"counter": True}),
     Column("charged_milli_cents", BigInteger, nullable=False, info={"counter": True}),
     Index(None, "org_id", "quarter_at"),
+)
+
+_UNFINISHED = text("status IN ('pending', 'processing', 'review')")
+
+topups = Table(
+    "topups",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("org_id", String(36), nullable=True),  # null: a payment in review that names nobody we know
+    Column("kind", String(8), nullable=False),  # billing.topup_rules.TopupKind
+    Column("status", String(12), nullable=False),  # billing.topup_rules.TopupStatus
+    Column("amount_cents", BigInteger, nullable=False),
+    Column("credit_milli_cents", BigInteger, nullable=False),
+    Column("livemode", Boolean, nullable=False),
+    Column("saves_card", Boolean, nullable=False, default=False),
+    Column("stripe_session_id", Text, nullable=True, unique=True),
+    Column("stripe_payment_intent_id", Text, nullable=True, index=True),
+    Column("stripe_customer_id", Text, nullable=True),
+    Column("stripe_payment_method_id", Text, nullable=True),  # what an automatic one charges
+    Column("paid_cents", BigInteger, nullable=True),  # all that Stripe took, tax included: refunds are shares of it
+    Column("refunded_milli_cents", BigInteger, nullable=False, default=0),
+    Column("disputed_milli_cents", BigInteger, nullable=False, default=0),
+    Column("review_reason", String(24), nullable=True),
+    Column("receipt_url", Text, nullable=True),
+    Column("org_hour", Text, nullable=True, index=True),  # "<org_id>:<hour>", to count what was begun lately
+    Column("expires_at", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("paid_at", BigInteger, nullable=True),
+    Column("updated_at", BigInteger, nullable=False),
+    Index(None, "org_id", "id"),
+    Index("ix_topups_unfinished", "status", "id", postgresql_where=_UNFINISHED, sqlite_where=_UNFINISHED),
+)
+
+_UNMATCHED = text("topup_id IS NULL")
+_OPEN_DISPUTE = text("kind = 'dispute' AND NOT is_closed")
+
+reversals = Table(
+    "topup_reversals",
+    metadata,
+    Column("id", Text, primary_key=True),  # Stripe's id of the refund or dispute
+    Column("org_id", String(36), nullable=True),
+    Column("topup_id", String(36), nullable=True),  # null: it arrived before its top-up
+    Column("kind", String(8), nullable=False),  # billing.topup_rules.ReversalKind
+    Column("phase", String(8), nullable=False),  # billing.topup_rules.Phase
+    Column("stripe_payment_intent_id", Text, nullable=False, index=True),
+    Column("amount_cents", BigInteger, nullable=False),
+    Column("taken_milli_cents", BigInteger, nullable=False, default=0),
+    Column("returned_milli_cents", BigInteger, nullable=False, default=0),
+    Column("takes", Integer, nullable=False, default=0),  # ledger entries that took
+    Column("is_closed", Boolean, nullable=False),  # nothing more can happen to it
+    Column("created_at", BigInteger, nullable=False),  # at Stripe
+    Column("updated_at", BigInteger, nullable=False),
+    Index("ix_topup_reversals_unmatched", "id", postgresql_where=_UNMATCHED, sqlite_where=_UNMATCHED),
+    Index("ix_topup_reversals_open_disputes", "id", postgresql_where=_OPEN_DISPUTE, sqlite_where=_OPEN_DISPUTE),
+)
+
+stripe_events = Table(
+    "stripe_events",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("type", Text, nullable=False),
+    Column("object_id", Text, nullable=False, index=True),
+    Column("outcome", String(12), nullable=False),  # what it did the first time
+    Column("said", JSON, nullable=False, info={"cold": True}),  # the facts that were read from it
+    Column("created_at", BigInteger, nullable=False),  # at Stripe
+    Column("arrived_at", BigInteger, nullable=False),
+)
+
+stripe_customers = Table(
+    "stripe_customers",
+    metadata,
+    Column("id", Text, primary_key=True),  # "<org_id>:live" or "<org_id>:test"
+    Column("org_id", String(36), nullable=False),
+    Column("stripe_customer_id", Text, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+)
+
+_RECHARGES_ON = text("is_enabled AND paused_reason IS NULL")
+_LINK_DUE = text("link_due_at IS NOT NULL")
+
+auto_recharges = Table(
+    "auto_recharges",
+    metadata,
+    Column("id", String(36), primary_key=True),  # the organisation's id
+    Column("is_enabled", Boolean, nullable=False),
+    Column("threshold_milli_cents", BigInteger, nullable=False),
+    Column("recharge_to_milli_cents", BigInteger, nullable=False),
+    Column("monthly_cap_milli_cents", BigInteger, nullable=False),
+    Column("consented_at", BigInteger, nullable=True),
+    Column("consented_by", String(36), nullable=True),  # the user
+    Column("consent_text", Text, nullable=True),  # the words agreed to
+    Column("stripe_payment_method_id", Text, nullable=True),
+    Column("paused_reason", String(24), nullable=True),
+    Column("declines", Integer, nullable=False, default=0),  # in a row
+    Column("claimed_at", BigInteger, nullable=True),  # the last charge was begun
+    Column("retry_at", BigInteger, nullable=True),
+    Column("pending_topup_id", String(36), nullable=True),
+    Column("month", String(7), nullable=True),  # the UTC month that `month_milli_cents` counts
+    Column("month_milli_cents", BigInteger, nullable=False, default=0),
+    Column("link_due_at", BigInteger, nullable=True),  # a payment link must be mailed
+    Column("link_amount_cents", BigInteger, nullable=True),
+    Column("updated_at", BigInteger, nullable=False),
+    Index("ix_auto_recharges_on", "id", postgresql_where=_RECHARGES_ON, sqlite_where=_RECHARGES_ON),
+    Index("ix_auto_recharges_link_due", "id", postgresql_where=_LINK_DUE, sqlite_where=_LINK_DUE),
+)
+
+operator_actions = Table(
+    "operator_actions",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("operator", Text, nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("org_id", String(36), nullable=True, index=True),
+    Column("subject_id", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("detail", JSON, nullable=False, info={"cold": True}),
+    Column("created_at", BigInteger, nullable=False),
 )

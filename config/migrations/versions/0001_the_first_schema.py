@@ -129,6 +129,8 @@ def upgrade() -> None:
         sa.Column("error_code", sa.Text(), nullable=True),
         sa.Column("error_message", sa.Text(), nullable=True),
         sa.Column("hangup_cause", sa.Text(), nullable=True),
+        sa.Column("notifies", sa.Boolean(), nullable=False),
+        sa.Column("awaits_result", sa.Boolean(), nullable=False),
         sa.Column("api_key_id", sa.String(length=36), nullable=True),
         sa.Column("prompt", sa.Text(), nullable=True),
         sa.Column("persona", sa.Text(), nullable=True),
@@ -149,6 +151,8 @@ def upgrade() -> None:
         sa.Column("result", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("result_status", sa.String(length=12), nullable=True),
         sa.Column("result_error", sa.Text(), nullable=True),
+        sa.Column("webhook_status", sa.String(length=12), nullable=True),
+        sa.Column("webhook_error", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_calls")),
         sa.UniqueConstraint("twilio_call_sid", name=op.f("uq_calls_twilio_call_sid")),
     )
@@ -191,6 +195,26 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_do_not_call")),
     )
     op.create_index(op.f("ix_do_not_call_org_id"), "do_not_call", ["org_id"], unique=False)
+    op.create_table(
+        "events",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("call_id", sa.String(length=36), nullable=True),
+        sa.Column("type", sa.String(length=24), nullable=False),
+        sa.Column("state", sa.JSON(), nullable=False),
+        sa.Column("body", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
+    )
+    op.create_index(
+        "ix_events_due_at",
+        "events",
+        ["due_at"],
+        unique=False,
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+    )
     op.create_table(
         "evidence",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -270,6 +294,7 @@ def upgrade() -> None:
         sa.Column("max_call_duration_seconds", sa.Integer(), nullable=True),
         sa.Column("disclose_ai", sa.Boolean(), nullable=False),
         sa.Column("suspended_at", sa.BigInteger(), nullable=True),
+        sa.Column("webhook_endpoints", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_organisations")),
     )
@@ -428,6 +453,62 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_verified_numbers_org_id"), "verified_numbers", ["org_id"], unique=False)
     op.create_table(
+        "webhook_attempts",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("delivery_id", sa.String(length=36), nullable=False),
+        sa.Column("signature", sa.Text(), nullable=False),
+        sa.Column("sent_at", sa.BigInteger(), nullable=False),
+        sa.Column("duration_ms", sa.Integer(), nullable=False),
+        sa.Column("response_status", sa.Integer(), nullable=True),
+        sa.Column("response_body", sa.Text(), nullable=False),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_attempts")),
+    )
+    op.create_index(op.f("ix_webhook_attempts_delivery_id_id"), "webhook_attempts", ["delivery_id", "id"], unique=False)
+    op.create_table(
+        "webhook_deliveries",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("event_id", sa.String(length=36), nullable=False),
+        sa.Column("endpoint_id", sa.String(length=36), nullable=True),
+        sa.Column("call_id", sa.String(length=36), nullable=True),
+        sa.Column("event_type", sa.String(length=24), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("destination", sa.Text(), nullable=False),
+        sa.Column("status", sa.String(length=12), nullable=False),
+        sa.Column("attempt_count", sa.Integer(), nullable=False),
+        sa.Column("manual_retry_count", sa.Integer(), nullable=False),
+        sa.Column("next_attempt_at", sa.BigInteger(), nullable=True),
+        sa.Column("last_error", sa.Text(), nullable=True),
+        sa.Column("last_response_status", sa.Integer(), nullable=True),
+        sa.Column("delivered_at", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_deliveries")),
+    )
+    op.create_index(op.f("ix_webhook_deliveries_call_id_id"), "webhook_deliveries", ["call_id", "id"], unique=False)
+    op.create_index(
+        op.f("ix_webhook_deliveries_endpoint_id_id"), "webhook_deliveries", ["endpoint_id", "id"], unique=False
+    )
+    op.create_index(
+        "ix_webhook_deliveries_next_attempt_at",
+        "webhook_deliveries",
+        ["next_attempt_at"],
+        unique=False,
+        postgresql_where=sa.text("next_attempt_at IS NOT NULL"),
+        sqlite_where=sa.text("next_attempt_at IS NOT NULL"),
+    )
+    op.create_index(op.f("ix_webhook_deliveries_org_id_id"), "webhook_deliveries", ["org_id", "id"], unique=False)
+    op.create_table(
+        "webhook_secrets",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("signing_secret", sa.String(length=64), nullable=False),
+        sa.Column("is_shown", sa.Boolean(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_secrets")),
+    )
+    op.create_table(
         "agents",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("org_id", sa.String(length=36), nullable=False),
@@ -568,11 +649,32 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["id"], ["organisations.id"], name=op.f("fk_wallets_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_wallets")),
     )
+    op.create_table(
+        "webhook_endpoints",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=True),
+        sa.Column("enabled_events", sa.JSON(), nullable=False),
+        sa.Column("status", sa.String(length=8), nullable=False),
+        sa.Column("disabled_reason", sa.String(length=24), nullable=True),
+        sa.Column("disabled_at", sa.BigInteger(), nullable=True),
+        sa.Column("consecutive_failures", sa.Integer(), nullable=False),
+        sa.Column("signing_secret", sa.String(length=64), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("deleted_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["org_id"], ["organisations.id"], name=op.f("fk_webhook_endpoints_org_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_endpoints")),
+    )
+    op.create_index(op.f("ix_webhook_endpoints_org_id_id"), "webhook_endpoints", ["org_id", "id"], unique=False)
     for statement in APPEND_ONLY[op.get_bind().dialect.name]:
         op.execute(statement)
 
 
 def downgrade() -> None:
+    op.drop_index(op.f("ix_webhook_endpoints_org_id_id"), table_name="webhook_endpoints")
+    op.drop_table("webhook_endpoints")
     op.drop_table("wallets")
     op.drop_index(op.f("ix_users_org_id"), table_name="users")
     op.drop_table("users")
@@ -600,6 +702,19 @@ def downgrade() -> None:
     op.drop_table("api_keys")
     op.drop_index(op.f("ix_agents_org_id_id"), table_name="agents")
     op.drop_table("agents")
+    op.drop_table("webhook_secrets")
+    op.drop_index(op.f("ix_webhook_deliveries_org_id_id"), table_name="webhook_deliveries")
+    op.drop_index(
+        "ix_webhook_deliveries_next_attempt_at",
+        table_name="webhook_deliveries",
+        postgresql_where=sa.text("next_attempt_at IS NOT NULL"),
+        sqlite_where=sa.text("next_attempt_at IS NOT NULL"),
+    )
+    op.drop_index(op.f("ix_webhook_deliveries_endpoint_id_id"), table_name="webhook_deliveries")
+    op.drop_index(op.f("ix_webhook_deliveries_call_id_id"), table_name="webhook_deliveries")
+    op.drop_table("webhook_deliveries")
+    op.drop_index(op.f("ix_webhook_attempts_delivery_id_id"), table_name="webhook_attempts")
+    op.drop_table("webhook_attempts")
     op.drop_index(op.f("ix_verified_numbers_org_id"), table_name="verified_numbers")
     op.drop_table("verified_numbers")
     op.drop_index(op.f("ix_usage_quarter_hours_org_id_quarter_at"), table_name="usage_quarter_hours")
@@ -649,6 +764,13 @@ def downgrade() -> None:
     op.drop_table("free_credit_identities")
     op.drop_index(op.f("ix_evidence_call_id_id"), table_name="evidence")
     op.drop_table("evidence")
+    op.drop_index(
+        "ix_events_due_at",
+        table_name="events",
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+    )
+    op.drop_table("events")
     op.drop_index(op.f("ix_do_not_call_org_id"), table_name="do_not_call")
     op.drop_table("do_not_call")
     op.drop_index(

@@ -1,0 +1,158 @@
+"""Reading top-ups, for the API, the Billing page, the operator and the reconciler.
+
+Invariant: nothing here writes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from billing.auto_recharge import Recharge
+from billing.tables import auto_recharges, reversals, stripe_customers, topups, wallets
+from billing.topup_rules import Phase, ReversalKind, ReversalSeen, TopupKind, TopupStatus
+from config.clock import iso
+
+Row = dict[str, Any]
+BATCH = 500
+
+
+def shown_state(row: Row) -> str:
+    """The status, or what has become of the credit since it was paid: `refunded`, `disputed`."""
+    if row["disputed_milli_cents"] > 0:
+        return "disputed"
+    if row["refunded_milli_cents"] > 0 and row["refunded_milli_cents"] >= row["credit_milli_cents"]:
+        return "refunded"
+    return str(row["status"])
+
+
+def topup_object(row: Row) -> dict[str, Any]:
+    """A top-up as the API shows it."""
+    return {
+        "id": row["id"],
+        "kind": row["kind"],
+        "status": shown_state(row),
+        "amount_cents": row["amount_cents"],
+        "credit_milli_cents": row["credit_milli_cents"],
+        "refunded_milli_cents": row["refunded_milli_cents"],
+        "disputed_milli_cents": row["disputed_milli_cents"],
+        "payment_intent_id": row["stripe_payment_intent_id"],
+        "receipt_url": row["receipt_url"],
+        "created_at": iso(row["created_at"]),
+        "paid_at": iso(row["paid_at"]),
+        "expires_at": iso(row["expires_at"]),
+    }
+
+
+async def list_topups(
+    connection: AsyncConnection, org_id: str, *, limit: int, before: str | None = None, after: str | None = None
+) -> list[Row]:
+    """Newest first. `before` and `after` are ids; with `after`, the page nearest to it."""
+    query = select(topups).where(topups.c.org_id == org_id).limit(limit)
+    if before is not None:
+        query = query.where(topups.c.id < before)
+    if after is not None:
+        found = await _rows(connection, query.where(topups.c.id > after).order_by(topups.c.id))
+        return found[::-1]
+    return await _rows(connection, query.order_by(topups.c.id.desc()))
+
+
+async def find_topup(connection: AsyncConnection, org_id: str, topup_id: str) -> Row | None:
+    query = select(topups).where(topups.c.id == topup_id, topups.c.org_id == org_id)
+    return next(iter(await _rows(connection, query)), None)
+
+
+async def find_any_topup(connection: AsyncConnection, topup_id: str) -> Row | None:
+    """Whoever's it is; for the operator."""
+    return next(iter(await _rows(connection, select(topups).where(topups.c.id == topup_id))), None)
+
+
+async def find_by_session(connection: AsyncConnection, org_id: str, session_id: str) -> Row | None:
+    query = select(topups).where(topups.c.stripe_session_id == session_id, topups.c.org_id == org_id)
+    return next(iter(await _rows(connection, query)), None)
+
+
+async def with_status(connection: AsyncConnection, *statuses: TopupStatus) -> list[Row]:
+    """Oldest first."""
+    wanted = [status.value for status in statuses]
+    return await _rows(connection, select(topups).where(topups.c.status.in_(wanted)).order_by(topups.c.id).limit(BATCH))
+
+
+async def without_receipt(connection: AsyncConnection, since: int) -> list[Row]:
+    """Paid since then (ms), and Stripe's receipt not known yet."""
+    missing = (topups.c.status == TopupStatus.PAID.value) & topups.c.receipt_url.is_(None)
+    return await _rows(connection, select(topups).where(missing, topups.c.paid_at >= since).limit(BATCH))
+
+
+async def customer_of(connection: AsyncConnection, row_id: str) -> str | None:
+    query = select(stripe_customers.c.stripe_customer_id).where(stripe_customers.c.id == row_id)
+    return (await connection.execute(query)).scalar_one_or_none()
+
+
+async def open_disputes(connection: AsyncConnection) -> list[str]:
+    query = select(reversals.c.id).where(reversals.c.kind == ReversalKind.DISPUTE.value, ~reversals.c.is_closed)
+    return list((await connection.execute(query.limit(BATCH))).scalars())
+
+
+async def late_matches(connection: AsyncConnection, payment_intent_id: str | None = None) -> list[ReversalSeen]:
+    """Refunds and disputes on record without a top-up whose top-up has been credited meanwhile."""
+    query = (
+        select(reversals)
+        .join(topups, topups.c.stripe_payment_intent_id == reversals.c.stripe_payment_intent_id)
+        .where(reversals.c.topup_id.is_(None), topups.c.status == TopupStatus.PAID.value)
+    )
+    if payment_intent_id is not None:
+        query = query.where(reversals.c.stripe_payment_intent_id == payment_intent_id)
+    return [_seen(row) for row in await _rows(connection, query.limit(BATCH))]
+
+
+async def news_of(connection: AsyncConnection, found: Sequence[ReversalSeen]) -> list[ReversalSeen]:
+    """Of these, what our books do not have yet, or not so far."""
+    query = select(reversals).where(reversals.c.id.in_([seen.id for seen in found]), reversals.c.topup_id.is_not(None))
+    known = {(row["id"], row["phase"], row["is_closed"]) for row in await _rows(connection, query)}
+    return [seen for seen in found if (seen.id, seen.phase.value, seen.is_closed) not in known]
+
+
+async def find_recharge(connection: AsyncConnection, org_id: str) -> Recharge | None:
+    rows = await _rows(connection, select(auto_recharges).where(auto_recharges.c.id == org_id))
+    return Recharge(**rows[0]) if rows else None
+
+
+async def below_threshold(connection: AsyncConnection) -> list[str]:
+    """Organisations whose automatic recharge may be due."""
+    query = (
+        select(auto_recharges.c.id)
+        .join(wallets, wallets.c.id == auto_recharges.c.id)
+        .where(auto_recharges.c.is_enabled, auto_recharges.c.paused_reason.is_(None))
+        .where(auto_recharges.c.pending_topup_id.is_(None))
+        .where(wallets.c.balance - wallets.c.held < auto_recharges.c.threshold_milli_cents)
+    )
+    return list((await connection.execute(query.limit(BATCH))).scalars())
+
+
+async def unresolved_charges(connection: AsyncConnection, before: int) -> list[Row]:
+    """Automatic top-ups begun before then (ms) of which Stripe has not told the outcome."""
+    mine = (topups.c.status == TopupStatus.PENDING.value) & (topups.c.kind == TopupKind.AUTO.value)
+    return await _rows(connection, select(topups).where(mine, topups.c.created_at < before).limit(BATCH))
+
+
+async def links_due(connection: AsyncConnection, now: int) -> list[Recharge]:
+    query = select(auto_recharges).where(auto_recharges.c.link_due_at <= now).limit(BATCH)
+    return [Recharge(**row) for row in await _rows(connection, query)]
+
+
+def _seen(row: Row) -> ReversalSeen:
+    return ReversalSeen(
+        id=row["id"],
+        kind=ReversalKind(row["kind"]),
+        phase=Phase(row["phase"]),
+        is_closed=row["is_closed"],
+        payment_intent_id=row["stripe_payment_intent_id"],
+        amount_cents=row["amount_cents"],
+        created_at=row["created_at"],
+    )
+
+
+async def _rows(connection: AsyncConnection, query: Any) -> list[Row]:
+    return [dict(row) for row in (await connection.execute(query)).mappings()]

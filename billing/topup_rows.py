@@ -1,0 +1,175 @@
+"""Top-ups inside a batch of the door: credit one, take and give back what its refunds and disputes say.
+
+Invariant: a top-up, its reversals, the ledger and the wallet change together, so they always tell the same story.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+from billing import auto_recharge, ledger
+from billing.auto_recharge import Recharge
+from billing.posting import Posting, Transfer
+from billing.tables import auto_recharges, reversals, topups
+from billing.topup_rules import (
+    Phase,
+    Reversal,
+    ReversalKind,
+    TopupKind,
+    TopupStatus,
+    credit_of,
+    movements,
+    share_milli_cents,
+)
+from config.rows import Row, Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Something an operator must see."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What came of a fact: `credited`, `processing`, `failed`, `expired`, `review`, `applied`, `kept`, `nothing`."""
+
+    outcome: str
+    org_id: str | None = None
+    topup_id: str | None = None
+    payment_intent_id: str | None = None
+    alerts: tuple[Alert, ...] = ()
+
+
+def topup_row(
+    topup_id: str, org_id: str | None, kind: TopupKind, amount_cents: int, livemode: bool, now: int, **more: Any
+) -> Row:
+    return {
+        "id": topup_id,
+        "org_id": org_id,
+        "kind": kind.value,
+        "status": TopupStatus.PENDING.value,
+        "amount_cents": amount_cents,
+        "credit_milli_cents": credit_of(amount_cents),
+        "livemode": livemode,
+        "expires_at": now,
+        "created_at": now,
+        "updated_at": now,
+        **more,
+    }
+
+
+def ids_from(base_id: str) -> Iterator[str]:
+    """As many ids as a fold needs, the same each time it is tried."""
+    number = UUID(base_id).int
+    while True:
+        yield str(UUID(int=number))
+        number += 1
+
+
+def pay_in(rows: Rows, row: Row, payment_intent_id: str, paid_cents: int, ids: Iterator[str], now: int) -> Heard:
+    """Credit a top-up that has not been credited, and let what is known of refunds and disputes have its share."""
+    posting = Posting(
+        next(ids),
+        f"topup:{payment_intent_id}",
+        row["org_id"],
+        "topup",
+        row["credit_milli_cents"],
+        reason=f"top-up {row['id']}",
+    )
+    outcome = ledger.apply(rows, posting, now)
+    assert isinstance(outcome, Transfer), outcome
+    rows.update(
+        topups,
+        row["id"],
+        {
+            "status": TopupStatus.PAID.value,
+            "stripe_payment_intent_id": payment_intent_id,
+            "paid_cents": paid_cents,
+            "paid_at": now,
+            "updated_at": now,
+        },
+    )
+    recharge = recharge_in(rows, row["org_id"])
+    if recharge is not None and recharge.pending_topup_id == row["id"]:
+        put_recharge(rows, auto_recharge.credited(recharge), now)
+    alerts = settle_reversals(rows, row, ids, now)
+    return Heard("credited", row["org_id"], row["id"], payment_intent_id, alerts)
+
+
+def settle_reversals(rows: Rows, row: Row, ids: Iterator[str], now: int) -> tuple[Alert, ...]:
+    """Make the ledger entries that the refunds and disputes of a paid top-up still lack."""
+    org_id = row["org_id"]
+    found = _matched(rows, row, now)
+    for movement in movements(row["credit_milli_cents"], [_reversal(row, known) for known in found.values()]):
+        reason = f"{movement.reversal_id} of top-up {row['id']}"
+        posting = Posting(
+            next(ids), movement.source_key, org_id, movement.kind, movement.amount_milli_cents, reason=reason
+        )
+        outcome = ledger.apply(rows, posting, now)
+        assert isinstance(outcome, Transfer), outcome
+        known = found[movement.reversal_id]
+        if movement.gives_back:
+            changes = {"returned_milli_cents": known["returned_milli_cents"] + movement.amount_milli_cents}
+        else:
+            taken = known["taken_milli_cents"] + movement.amount_milli_cents
+            changes = {"taken_milli_cents": taken, "takes": known["takes"] + 1}
+        rows.update(reversals, movement.reversal_id, changes)
+    _sum_up(rows, row, list(found.values()), now)
+    if ledger.wallet_in(rows, org_id).balance < 0:
+        return (Alert("balance_below_zero", f"organisation {org_id}"),)
+    return ()
+
+
+def _matched(rows: Rows, row: Row, now: int) -> dict[str, Row]:
+    """The top-up's refunds and disputes. A dispute met for the first time pauses the automatic recharge."""
+    found = {
+        known["id"]: known
+        for known in rows.find(reversals, "stripe_payment_intent_id", row["stripe_payment_intent_id"])
+    }
+    for known in found.values():
+        is_new = known["topup_id"] is None
+        rows.update(reversals, known["id"], {"org_id": row["org_id"], "topup_id": row["id"]})
+        recharge = recharge_in(rows, row["org_id"])
+        disputed = known["kind"] == ReversalKind.DISPUTE and known["phase"] != Phase.UNDONE
+        if is_new and disputed and recharge is not None:
+            put_recharge(rows, auto_recharge.disputed(recharge), now)
+    return found
+
+
+def _sum_up(rows: Rows, row: Row, found: Sequence[Row], now: int) -> None:
+    def kept(kind: ReversalKind) -> int:
+        same = [known for known in found if known["kind"] == kind]
+        return sum(known["taken_milli_cents"] - known["returned_milli_cents"] for known in same)
+
+    changes = {
+        "refunded_milli_cents": kept(ReversalKind.REFUND),
+        "disputed_milli_cents": kept(ReversalKind.DISPUTE),
+        "updated_at": now,
+    }
+    rows.update(topups, row["id"], changes)
+
+
+def _reversal(topup: Row, row: Row) -> Reversal:
+    return Reversal(
+        id=row["id"],
+        kind=ReversalKind(row["kind"]),
+        phase=Phase(row["phase"]),
+        created_at=row["created_at"],
+        share_milli_cents=share_milli_cents(topup["credit_milli_cents"], row["amount_cents"], topup["paid_cents"]),
+        taken_milli_cents=row["taken_milli_cents"],
+        returned_milli_cents=row["returned_milli_cents"],
+        takes=row["takes"],
+    )
+
+
+def recharge_in(rows: Rows, org_id: str) -> Recharge | None:
+    row = rows.get(auto_recharges, org_id)
+    return None if row is None else Recharge(**row)
+
+
+def put_recharge(rows: Rows, recharge: Recharge, now: int) -> None:
+    rows.update(auto_recharges, recharge.id, {**asdict(recharge), "updated_at": now})
