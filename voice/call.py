@@ -91,13 +91,13 @@ class Call:
         return self.final_status is not None and not self.status.is_final
 
     @property
-    def may_ring(self) -> bool:
-        """Whether something may still be up at the carrier."""
-        if self.final_status is not None or self.dial_state in (DialState.REFUSED, DialState.INTENDED):
-    @property
     def is_over(self) -> bool:
         """Ended at the carrier and decided; later facts can only correct it."""
         return self.final_status is not None and self.status.is_final
 
+    @property
+    def may_ring(self) -> bool:
+        """Whether something may still be up at the carrier."""
+        if self.final_status is not None or self.dial_state in (DialState.REFUSED, DialState.INTENDED):
             return False
         return not self.status.is_final or (self.twilio_call_sid is not None and self.hang_up_requested_at is not None)

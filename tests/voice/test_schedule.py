@@ -1,6 +1,7 @@
 """When a call is looked at next: its own deadlines (`due_at`) and its silence (`ask_at`)."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -21,7 +22,7 @@ from voice.call import Call, Policy
 from voice.effects import Ask
 from voice.events import CarrierAsked, DialAccepted, DialNotFound, DialRefused, DialUnanswered, Event, TimePassed
 from voice.schedule import DIAL_STALE_MS, FIRST_LOOKUP_MS, HANG_UP_RETRY_MS, schedule, verdict_is_overdue
-from voice.vocabulary import AnsweredBy, CallStatus
+from voice.vocabulary import AnsweredBy, CallStatus, DialState
 
 SILENCE = POLICY.silence_ms
 
@@ -37,7 +38,7 @@ def test_an_intended_dial_is_looked_at_when_its_process_must_have_died() -> None
 def test_an_unknown_dial_is_looked_for_soon_then_when_its_silence_is_over_then_often() -> None:
     story = Story.outbound().after(10, DialUnanswered())
     assert times(story.call) == (None, T0 + FIRST_LOOKUP_MS)
-    looks = []
+    looks: list[int] = []
     while len(looks) < 5:
         assert story.call.ask_at is not None
         story.now = story.call.ask_at
@@ -45,7 +46,7 @@ def test_an_unknown_dial_is_looked_for_soon_then_when_its_silence_is_over_then_o
         looks.append(story.now - T0)
         story.tell(DialNotFound(candidates=2))
     assert looks[:2] == [FIRST_LOOKUP_MS, SILENCE]
-    assert [later - earlier for earlier, later in zip(looks[1:], looks[2:], strict=False)] == [FIRST_LOOKUP_MS] * 3
+    assert [later - earlier for earlier, later in pairwise(looks[1:])] == [FIRST_LOOKUP_MS] * 3
 
 
 def test_a_short_silence_brings_the_first_look_forward() -> None:
@@ -108,9 +109,8 @@ def test_a_call_that_is_over_is_looked_at_no_more(events: tuple[Event, ...]) -> 
 
 
 def test_hang_ups_are_repeated_more_and_more_rarely() -> None:
-    bound = replace(
-        OUTBOUND, status=CallStatus.RINGING, twilio_call_sid=SID, dial_began_at=None, hang_up_attempted_at=T0
-    )
+    ringing = replace(OUTBOUND, status=CallStatus.RINGING, dial_state=DialState.BOUND, twilio_call_sid=SID)
+    bound = replace(ringing, hang_up_requested_at=T0, hang_up_attempted_at=T0)
     dues = [schedule(replace(bound, hang_up_attempts=attempts), POLICY).due_at for attempts in range(1, 8)]
     assert dues == [T0 + wait for wait in (*HANG_UP_RETRY_MS, HANG_UP_RETRY_MS[-1], HANG_UP_RETRY_MS[-1])]
 
