@@ -1,4 +1,4 @@
-"""Tables of who is asking: organisations, their people and their API keys.
+"""Tables of who is asking: organisations, their people, their API keys, and the facts their servers are told.
 
 Invariant: no secret is stored, only hashes of secrets.
 """
@@ -16,6 +16,7 @@ organisations = Table(
     Column("max_call_duration_seconds", Integer, nullable=True),  # null: the server's MAX_CALL_DURATION_SECONDS
     Column("disclose_ai", Boolean, nullable=False, default=True),
     Column("suspended_at", BigInteger, nullable=True),
+    Column("webhook_endpoints", Integer, nullable=False, default=0),  # how many are enabled
     Column("created_at", BigInteger, nullable=False),
 )
 
@@ -89,6 +90,25 @@ mails = Table(
     Column("sent_at", BigInteger, nullable=True),
     Index(
         "ix_mails_due_at",
+        "due_at",
+        postgresql_where=text("due_at IS NOT NULL"),
+        sqlite_where=text("due_at IS NOT NULL"),
+    ),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", String(36), primary_key=True),  # what customers' servers tell repeats apart by
+    Column("org_id", String(36), nullable=False),
+    Column("call_id", String(36), nullable=True),
+    Column("type", String(24), nullable=False),
+    Column("state", JSON, nullable=False),  # what the body is made of, as it was at that moment
+    Column("body", Text, nullable=True),  # what is sent, made once
+    Column("created_at", BigInteger, nullable=False),
+    Column("due_at", BigInteger, nullable=True),  # null: its deliveries are written
+    Index(
+        "ix_events_due_at",
         "due_at",
         postgresql_where=text("due_at IS NOT NULL"),
         sqlite_where=text("due_at IS NOT NULL"),

@@ -10,7 +10,10 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from accounts.tables import organisations
+from billing.low_balance import tell_of_wallet
 from billing.posting import CREDIT_CHANGES, Posting, Present, Refusal, Transfer, post
+from billing.rating import Terms
 from billing.tables import transfers, wallets
 from billing.wallet import Wallet
 from config.rows import Read, Row, Rows
@@ -68,9 +71,10 @@ def _present(rows: Rows, posting: Posting) -> Present:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """Door command: one posting that no call decides (grants, adjustments, top-ups)."""
+    """Door command: one posting that no call decides. With `terms`, its organisation hears if the wallet runs low."""
 
     posting: Posting
+    terms: Terms | None = None
 
     def locate(self) -> Sequence[Read]:
         return ()
@@ -79,10 +83,15 @@ class Post:
         return (self.posting.org_id,)
 
     def reads(self, located: Rows) -> Sequence[Read]:
-        return reads_for(self.posting)
+        return (*reads_for(self.posting), Read(organisations, "id", (self.posting.org_id,)))
 
     def fold(self, rows: Rows, now: int) -> Transfer | Refusal:
-        return apply(rows, self.posting, now)
+        before, organisation = wallet_in(rows, self.posting.org_id), rows.get(organisations, self.posting.org_id)
+        outcome = apply(rows, self.posting, now)
+        if self.terms is not None and organisation is not None:
+            after = wallet_in(rows, self.posting.org_id)
+            tell_of_wallet(rows, organisation, before, after, self.terms, self.posting.id, now)
+        return outcome
 
 
 async def read_wallet(connection: AsyncConnection, org_id: str) -> Wallet | None:

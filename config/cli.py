@@ -7,8 +7,9 @@ code 1. Every command works beside a running server, and imports only what it ne
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -18,19 +19,30 @@ if TYPE_CHECKING:
     from config.database import Database
     from config.door import Door
 
+Fault = click.ClickException
 
-class Fault(click.ClickException):
-    """One line on standard error, exit code 1."""
 
-    def show(self, file: Any = None) -> None:
-        click.echo(f"callingbox-server: {self.message}", err=True)
+class CommandLine(click.Group):
+    """Says every fault in one line on standard error, and ends with 1."""
+
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        try:
+            sys.exit(super().main(*args, **{**kwargs, "standalone_mode": False}))
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+        except click.Abort:
+            sys.exit(130)
+        except click.ClickException as error:
+            for line in error.format_message().splitlines():
+                click.echo(f"callingbox-server: {line}", err=True)
+        sys.exit(1)
 
 
 def settings() -> Settings:
     try:
         return load()
     except BadSettings as error:
-        raise Fault("the environment cannot be used:\n  " + "\n  ".join(error.faults)) from None
+        raise Fault("\n".join(error.faults)) from None
 
 
 def show(data: Any) -> None:
@@ -47,7 +59,7 @@ def through_door(work: "Callable[[Database, Door, Settings], Awaitable[Any]]") -
         from config.door import Door
         from config.logs import configure
 
-        configure(loaded.log_level)
+        configure(loaded.log_level if "log_level" in loaded.model_fields_set else "CRITICAL")  # a fault is one line
         database = Database(loaded.database_url)
         door = Door(database, wallets)
         door.open()
@@ -62,39 +74,51 @@ def through_door(work: "Callable[[Database, Door, Settings], Awaitable[Any]]") -
 
 
 def prepare(loaded: Settings) -> None:
-    if loaded.database_url.startswith("sqlite"):
-        from config.migrate import migrate_embedded
+    """Bring the embedded database to today's schema; others are migrated by `migrate` alone."""
+    from config.migrate import migrate_embedded
 
-        migrate_embedded(loaded.database_url)
+    if loaded.database_url.startswith("sqlite"):
+        with database_faults():
+            migrate_embedded(loaded.database_url)
 
 
 def run_safely(run: Callable[[], Awaitable[Any]]) -> Any:
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from config.database import Unavailable
-    from config.door import Busy, Down
-
     async def wrapped() -> Any:
         return await run()
 
-    try:
+    with database_faults():
         return asyncio.run(wrapped())
-    except (Unavailable, Busy, Down, OSError) as error:
+
+
+@contextmanager
+def database_faults() -> Iterator[None]:
+    """What the database or its network does, as a line for the operator. No address: it may carry a password."""
+    import sqlite3
+
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from config.database import Unavailable, is_unavailable
+    from config.door import Busy, Down
+
+    try:
+        yield
+    except (Unavailable, Busy, Down) as error:
         raise Fault(f"{error}; check DATABASE_URL") from None
-    except SQLAlchemyError as error:
-        raise Fault(
-            f"the database refused ({type(error).__name__}); is it migrated? callingbox-server migrate"
-        ) from None
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        if is_unavailable(error) or isinstance(error, sqlite3.Error):
+            raise Fault(f"the database cannot be reached ({type(error).__name__}); check DATABASE_URL") from None
+        hint = "is it migrated? callingbox-server migrate"
+        raise Fault(f"the database refused ({type(error).__name__}); {hint}") from None
 
 
-@click.group()
+@click.group(cls=CommandLine)
 def main() -> None:
     """Phone calls conducted by an AI agent, paid by the connected minute."""
 
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--port", default=8000, show_default=True, envvar="PORT", type=click.IntRange(1, 65535))
 def serve(host: str, port: int) -> None:
     """Serve HTTP; with the embedded database also do the worker's work."""
     from config.serve import serve as run
@@ -113,11 +137,12 @@ def worker() -> None:
 
 
 @main.command()
-def demo() -> None:
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
+def demo(port: int) -> None:
     """Serve with a simulated telephone network and place a first call."""
     from config.demo import demo as run
 
-    raise SystemExit(run(settings()))
+    raise SystemExit(run(settings(), port, prepare))
 
 
 @main.command()
@@ -126,10 +151,8 @@ def migrate() -> None:
     from config.migrate import migrate as run
 
     loaded = settings()
-    try:
+    with database_faults():
         run(loaded.database_url)
-    except OSError as error:
-        raise Fault(f"the database cannot be reached: {error}") from None
     show({"migrated": True})
 
 
@@ -144,17 +167,22 @@ def org() -> None:
 @click.option("--password", required=True)
 def org_create(name: str, email: str, password: str) -> None:
     """Create NAME with a user, an API key and the free credit."""
-    from accounts.commands import CreateOrganisation
+    from concurrent.futures import ThreadPoolExecutor
+
     from accounts.identity import BadIdentity, check_email, check_name, check_password
-    from accounts.keys import new_key
     from accounts.passwords import hash_password
-    from config.clock import new_id
 
     try:
         name, address = check_name(name), check_email(email)
         check_password(password)
     except BadIdentity as error:
         raise Fault(str(error)) from None
+    hashed = ThreadPoolExecutor(1).submit(hash_password, password)  # slow on purpose: meanwhile the rest is loaded
+
+    from accounts.commands import CreateOrganisation
+    from accounts.keys import new_key
+    from config.clock import new_id
+
     key = new_key()
 
     async def create(database: "Database", door: "Door", loaded: Settings) -> dict[str, Any]:
@@ -165,7 +193,7 @@ def org_create(name: str, email: str, password: str) -> None:
             transfer_id=new_id(),
             name=name,
             email=address,
-            password_hash=hash_password(password),
+            password_hash=hashed.result(),
             api_key=key,
             free_credit_milli_cents=loaded.free_credit_milli_cents,
         )
@@ -258,7 +286,7 @@ def credit_adjust(org_id: str, milli_cents: int, reason: str) -> None:
         transfer_id = new_id()
         key = f"{org_id}:adjust:{transfer_id}"
         done = await door.submit(
-            Post(Posting(transfer_id, key, org_id, "adjustment", milli_cents, reason=reason[:500]))
+            Post(Posting(transfer_id, key, org_id, "adjustment", milli_cents, reason=reason[:500]), loaded.terms)
         )
         assert isinstance(done, Transfer), done
         from dataclasses import asdict
@@ -288,11 +316,12 @@ def audit() -> None:
 
 
 @main.command()
-def doctor() -> None:
+@click.option("--set-webhooks", is_flag=True, help="First point every number's webhooks at this server.")
+def doctor(set_webhooks: bool) -> None:
     """Check credentials, public address, database and each number's webhooks, and say what to mend."""
     from config.doctor import doctor as run
 
-    raise SystemExit(run(settings()))
+    raise SystemExit(asyncio.run(run(settings(), set_webhooks=set_webhooks)))
 
 
 def with_machinery(work: Callable[[Any], Awaitable[Any]]) -> Any:

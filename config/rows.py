@@ -88,9 +88,10 @@ class Rows:
                 index[row[column]].append(row)
 
     def update(self, table: Table, row_id: str, changes: Mapping[str, Any]) -> None:
-        """Change a row that was read or inserted; columns that already have the value are left alone."""
+        """Change a row that was read or inserted; columns that already have the value are left alone. Cold columns
+        are not read, so they are always written."""
         row = self._tables[table][row_id]
-        changed = [name for name, value in changes.items() if row[name] != value]
+        changed = [name for name, value in changes.items() if name not in row or row[name] != value]
         for name in changed:
             index = self._indexes.get((table, name))
             if index is not None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from billing.rating import LONGEST_MAXIMUM_SECONDS, SHORTEST_MAXIMUM_SECONDS, hold_milli_cents
+from billing.rating import LONGEST_MAXIMUM_SECONDS, SHORTEST_MAXIMUM_SECONDS, Terms, hold_milli_cents
 
 SIMULATOR_URL = "http://127.0.0.1:8010"
 SIMULATED_SMTP_URL = "smtp://127.0.0.1:8025"
@@ -191,6 +191,10 @@ class Settings(BaseSettings):
     def mail_url(self) -> str:
         """Where mail goes, empty for nowhere; the simulator has a mailbox."""
         return self.smtp_url.get_secret_value() or (SIMULATED_SMTP_URL if self.simulated_network else "")
+
+    @property
+    def terms(self) -> Terms:
+        return Terms(self.rate_milli_cents_per_minute, self.max_call_duration_seconds)
 
     @property
     def signing_secret(self) -> str:

@@ -19,6 +19,7 @@ from sqlalchemy.engine import make_url
 import accounts.tables  # noqa: F401  the metadata must know them all
 import billing.tables  # noqa: F401
 import voice.tables  # noqa: F401
+import webhooks.tables  # noqa: F401
 from config.database import Database, metadata
 from config.migrate import configuration
 

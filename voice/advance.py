@@ -338,5 +338,7 @@ def _earlier(first: int | None, second: int) -> int:
 def _notices(before: Call, after: Call) -> list[Notify]:
     if after.status is before.status or after.status in (CallStatus.QUEUED, CallStatus.INITIATED):
         return []
+    if after.status is CallStatus.COMPLETED and after.awaits_result:
+        return []  # told when its result is stored
     name = "answered" if after.status is CallStatus.IN_PROGRESS else after.status.value
     return [Notify(f"call.{name}")]

@@ -67,6 +67,10 @@ class Call:
     error_code: str | None = None
     error_message: str | None = None
     hangup_cause: str | None = None
+    notifies: bool = False
+    """Somebody is told of this call's events."""
+    awaits_result: bool = False
+    """It is told of as completed only when its result is stored."""
 
     @property
     def evidence(self) -> Evidence:

@@ -5,13 +5,14 @@ the id of its call.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from accounts.tables import organisations
 from billing import ledger
+from billing.low_balance import tell_of_wallet
 from billing.posting import HOLD, Posting, Transfer
-from billing.rating import hold_milli_cents
+from billing.rating import Terms, hold_milli_cents
 from billing.tables import transfers
 from config.rows import Read, Row, Rows
 from voice.advance import create_outbound
@@ -19,6 +20,7 @@ from voice.agent_tables import do_not_call
 from voice.call import Call, Policy
 from voice.calls import active_number, call_of, row_of
 from voice.effects import Dial
+from voice.notices import tell
 from voice.outcomes import Moved, Paused, Rejected, Replayed
 from voice.tables import calls, idempotency_keys, numbers
 from voice.vocabulary import CallStatus, DialState, ReservationStatus
@@ -57,6 +59,10 @@ class CreateCall:
         return f"{self.org_id}:{self.idempotency_key}"
 
     @property
+    def _terms(self) -> Terms:
+        return Terms(self.rate_milli_cents_per_minute, self.default_max_duration_seconds)
+
+    @property
     def _hold_key(self) -> str:
         return f"{self.call_id}:hold"
 
@@ -87,11 +93,16 @@ class CreateCall:
         call = self.judge(rows, now)
         if not isinstance(call, Call):
             return call
+        wallet = ledger.wallet_in(rows, self.org_id)
         posting = Posting(self.call_id, self._hold_key, self.org_id, HOLD, call.hold_milli_cents, call_id=self.call_id)
         outcome = ledger.apply(rows, posting, now)
         assert isinstance(outcome, Transfer), outcome
         call, effects = create_outbound(call, self.policy)
         rows.insert(calls, {**self.snapshot, **row_of(call)})
+        tell(rows, call, effects, now)
+        organisation, terms = rows.get(organisations, self.org_id), self._terms
+        assert organisation is not None
+        tell_of_wallet(rows, organisation, wallet, ledger.wallet_in(rows, self.org_id), terms, self._hold_key, now)
         self._remember_key(rows, now)
         return Moved(call, effects)
 
@@ -99,11 +110,11 @@ class CreateCall:
         """The call as it would be created, or why not. Changes nothing."""
         organisation = rows.get(organisations, self.org_id)
         assert organisation is not None, "the API key belongs to an organisation"
-        if (refusal := self._refusal(rows, organisation)) is not None:
-            return refusal
         call = self._call(organisation, now)
+        if (refusal := self._refusal(rows, organisation)) is not None:
+            return replace(refusal, call=call)
         available = ledger.wallet_in(rows, self.org_id).available
-        return Paused(available, call.hold_milli_cents) if call.hold_milli_cents > available else call
+        return Paused(available, call.hold_milli_cents, call) if call.hold_milli_cents > available else call
 
     def _call(self, organisation: Row, now: int) -> Call:
         limits = (
@@ -130,6 +141,8 @@ class CreateCall:
             agent_id=self.agent_id,
             reservation_status=ReservationStatus.RESERVED,
             dial_began_at=now,
+            notifies=bool(organisation["webhook_endpoints"] or self.snapshot.get("webhook_url")),
+            awaits_result=bool(self.snapshot.get("returns")),
         )
 
     def _refusal(self, rows: Rows, organisation: Row) -> Rejected | None:

@@ -22,6 +22,7 @@ from voice.calls import call_of, row_of
 from voice.connected_time import Fact
 from voice.effects import Effect, Refund, Release, Settle
 from voice.events import Event
+from voice.notices import tell
 from voice.outcomes import Moved, Unknown
 from voice.tables import calls, evidence, idempotency_keys
 
@@ -111,6 +112,7 @@ def move(
     for effect in effects:
         _move_money(rows, after, effect, transfer_id, now)
     _count(rows, before, after)
+    tell(rows, after, effects, now)
     return Moved(after, effects, new=after != before)
 
 

@@ -3,7 +3,7 @@
 Invariant: the same object everywhere a call is shown: in lists, alone, in events to customers' servers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from config.clock import iso
@@ -15,7 +15,8 @@ DEFAULT_LANGUAGE = "en"
 def call_object(row: Mapping[str, Any]) -> dict[str, Any]:
     """From a row of `calls`. Times ISO 8601 UTC, money in milli-cents."""
     language = row["language"] or DEFAULT_LANGUAGE
-    final = CallStatus(row["status"]).is_final
+    status = CallStatus(row["status"])
+    nobody_spoke = status.is_final and status is not CallStatus.COMPLETED
     return {
         "id": row["id"],
         "agent_id": row["agent_id"],
@@ -29,20 +30,20 @@ def call_object(row: Mapping[str, Any]) -> dict[str, Any]:
         "context": row["context"] or {},
         "returns": row["returns"] or {},
         "result": row["result"],
-        "result_status": row["result_status"] or "pending",
+        "result_status": "skipped" if nobody_spoke else row["result_status"] or "pending",
         "result_error": row["result_error"],
         "language": language,
         "tools": row["tools"],
         "voicemail_action": row["voicemail_action"],
         "webhook_url": row["webhook_url"],
-        "webhook_status": "none",
-        "webhook_error": None,
+        "webhook_status": row["webhook_status"] or "none",
+        "webhook_error": row["webhook_error"],
         "created_at": iso(row["created_at"]),
         "updated_at": iso(row["updated_at"]),
         "started_at": iso(row["started_at"]),
         "answered_at": iso(row["answered_at"]),
         "connected_at": iso(row["connected_at"]),
-        "ended_at": iso(row["ended_at"]) if final else None,
+        "ended_at": iso(row["ended_at"]) if status.is_final else None,
         "answered_by": row["verdict"],
         "duration_seconds": row["duration_seconds"],
         "billed_duration_seconds": row["billed_duration_seconds"],
@@ -59,24 +60,18 @@ def call_object(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def number_object(row: Mapping[str, Any]) -> dict[str, Any]:
-    """From a row of `numbers`: the fields of every generation of the API."""
+def number_object(row: Mapping[str, Any], outbound_agent_ids: Sequence[str] = ()) -> dict[str, Any]:
+    """From a row of `numbers`: the fields of every generation of the API. Null inbound fields: the default agent's."""
+    shared = ("id", "e164", "friendly_name", "country_code", "number_type", "monthly_cost_cents", "fallback_number")
+    inbound = ("prompt", "returns", "webhook_url", "language", "tools")
     return {
-        "id": row["id"],
-        "e164": row["e164"],
-        "friendly_name": row["friendly_name"],
-        "country_code": row["country_code"],
-        "number_type": row["number_type"],
-        "status": row["status"],
-        "monthly_cost_cents": row["monthly_cost_cents"],
+        **{name: row[name] for name in shared},
+        "status": "past_due" if row["unpaid_since"] is not None else row["status"],
         "purchased_at": iso(row["purchased_at"]),
-        "inbound_agent_id": None,
-        "outbound_agent_ids": [],
-        "inbound_enabled": True,
-        "inbound_prompt": None,
-        "inbound_returns": None,
-        "inbound_webhook_url": None,
-        "inbound_language": None,
-        "inbound_tools": None,
-        "inbound_voicemail_action": "hangup",
+        "paid_until": iso(row["paid_until"]),
+        "inbound_agent_id": row["inbound_agent_id"],
+        "outbound_agent_ids": list(outbound_agent_ids),
+        "inbound_enabled": row["inbound_agent_id"] is not None or row["inbound_enabled"],
+        **{f"inbound_{name}": row[f"inbound_{name}"] for name in inbound},
+        "inbound_voicemail_action": row["inbound_voicemail_action"] or "hangup",
     }

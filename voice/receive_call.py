@@ -9,16 +9,19 @@ from typing import Any
 
 from accounts.tables import organisations
 from billing import ledger
+from billing.low_balance import tell_of_wallet
 from billing.posting import HOLD, Posting, Refusal
-from billing.rating import hold_milli_cents
+from billing.rating import Terms, hold_milli_cents
 from billing.tables import transfers
 from billing.wallet import pause_message
 from config.rows import Read, Row, Rows
 from voice.advance import create_inbound
 from voice.call import Call, Policy
 from voice.calls import active_number, call_of, row_of
+from voice.effects import Effect, Notify
 from voice.events import StatusReported
 from voice.move_call import Observation, move
+from voice.notices import tell
 from voice.outcomes import Moved, Paused, Rejected, Unknown
 from voice.tables import calls, evidence, numbers
 from voice.vocabulary import BillingReason, CallStatus, DialState, ReservationStatus
@@ -61,18 +64,24 @@ class ReceiveCall:
         call = self.call(organisation, now)
         if organisation["suspended_at"] is not None:
             turned_away = _turned_away(call, "organisation_suspended", "This organisation is suspended.", now)
-            rows.insert(calls, {**self.snapshot, **row_of(turned_away)})
+            self._begin(rows, turned_away, (Notify("call.failed"),), now)
             return Rejected("organisation_suspended", "This organisation is suspended.", turned_away)
-        key = f"{self.call_id}:hold"
+        wallet, key = ledger.wallet_in(rows, call.org_id), f"{self.call_id}:hold"
         posting = Posting(self.call_id, key, call.org_id, HOLD, call.hold_milli_cents, call_id=self.call_id)
         if ledger.apply(rows, posting, now) is Refusal.INSUFFICIENT:
-            available = ledger.wallet_in(rows, call.org_id).available
-            turned_away = _turned_away(call, "calls_paused", pause_message(available, call.hold_milli_cents), now)
-            rows.insert(calls, {**self.snapshot, **row_of(turned_away)})
-            return Paused(available, call.hold_milli_cents, turned_away)
+            message = pause_message(wallet.available, call.hold_milli_cents)
+            turned_away = _turned_away(call, "calls_paused", message, now)
+            self._begin(rows, turned_away, (Notify("call.failed"),), now)
+            return Paused(wallet.available, call.hold_milli_cents, turned_away)
         call, effects = create_inbound(replace(call, reservation_status=ReservationStatus.RESERVED), self.policy)
-        rows.insert(calls, {**self.snapshot, **row_of(call)})
+        self._begin(rows, call, effects, now)
+        terms = Terms(self.rate_milli_cents_per_minute, self.default_max_duration_seconds)
+        tell_of_wallet(rows, organisation, wallet, ledger.wallet_in(rows, call.org_id), terms, key, now)
         return Moved(call, effects)
+
+    def _begin(self, rows: Rows, call: Call, effects: Iterable[Effect], now: int) -> None:
+        rows.insert(calls, {**self.snapshot, **row_of(call)})
+        tell(rows, call, effects, now)
 
     def _again(self, rows: Rows, call: Call) -> Moved | Paused | Rejected:
         """The same request once more gets the same answer."""
@@ -106,6 +115,8 @@ class ReceiveCall:
             started_at=now,
             answered_at=now,
             heard_at=now,
+            notifies=bool(organisation["webhook_endpoints"] or self.snapshot.get("webhook_url")),
+            awaits_result=bool(self.snapshot.get("returns")),
         )
 
 

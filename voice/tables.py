@@ -61,6 +61,8 @@ calls = Table(
     Column("error_code", Text),
     Column("error_message", Text),
     Column("hangup_cause", Text),
+    Column("notifies", Boolean, nullable=False),
+    Column("awaits_result", Boolean, nullable=False),
     Column("api_key_id", String(36), info=COLD),
     Column("prompt", Text, info=COLD),
     Column("persona", Text, info=COLD),
@@ -81,6 +83,8 @@ calls = Table(
     Column("result", JSON_COLUMN, info=COLD),
     Column("result_status", String(12), info=COLD),
     Column("result_error", Text, info=COLD),
+    Column("webhook_status", String(12), info=COLD),  # of the latest delivery to webhook_url
+    Column("webhook_error", Text, info=COLD),
     Index(None, "org_id", "id"),
     Index(
         "ix_calls_due_at",

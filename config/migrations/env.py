@@ -14,6 +14,7 @@ import accounts.tables
 import billing.tables
 import voice.agent_tables
 import voice.tables
+import webhooks.tables
 from config.database import metadata
 from config.migrate import LOCK_NUMBER
 
@@ -22,6 +23,7 @@ rooms = (
     billing.tables,
     voice.tables,
     voice.agent_tables,
+    webhooks.tables,
 )  # imported so that `metadata` knows their tables
 
 
@@ -41,9 +43,12 @@ async def run_postgres(url: str) -> None:
 
 
 def run_sqlite(url: str) -> None:
-    engine = create_engine(make_url(url).set(drivername="sqlite+pysqlite"))
-    with engine.begin() as connection:
+    """All or nothing, which the driver's own transactions are not: it commits before every CREATE."""
+    engine = create_engine(make_url(url).set(drivername="sqlite+pysqlite"), connect_args={"isolation_level": None})
+    with engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
         run(connection)
+        connection.exec_driver_sql("COMMIT")
     engine.dispose()
 
 
