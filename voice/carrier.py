@@ -43,6 +43,13 @@ REFUSALS = {
     21215: ("country_not_allowed", "The carrier account is not permitted to call this country or region."),
     21216: ("number_not_allowed", "The carrier blocks calls to this number."),
     32224: ("number_not_allowed", "The carrier refuses this call for regulatory reasons."),
+    21421: ("invalid_number", "The carrier says that this is not a phone number it can sell."),
+    21422: ("number_unavailable", "This number is no longer for sale. Choose another one."),
+    21631: (
+        "number_needs_address",
+        "The carrier sells this number only with a registered address. Choose another one.",
+    ),
+    21649: ("number_needs_address", "The carrier sells this number only with a registered bundle. Choose another one."),
 }
 OVER_CAPACITY = DialRefused(
     "carrier_busy", "The carrier has no capacity just now. Nothing was charged; try again shortly."
@@ -105,31 +112,20 @@ class Carrier:
 
     async def dial(self, call: Call, *, leaves_message: bool = False) -> DialAccepted | DialRefused | DialUnanswered:
         """Ask for the call once. Never raises for what the carrier or the network does."""
-        import aiohttp
-        from twilio.base.exceptions import TwilioException
-
-        try:
-            async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
-                created = await self._client.calls.create_async(
-                    to=call.to_number,
-                    from_=call.from_number,
-                    url=self.addresses.voice(call.id),
-                    status_callback=self.addresses.status(call.id),
-                    status_callback_event=["initiated", "ringing", "answered", "completed"],
-                    machine_detection="DetectMessageEnd" if leaves_message else "Enable",
-                    machine_detection_timeout=AMD_TIMEOUT_SECONDS,
-                    async_amd="true",
-                    async_amd_status_callback=self.addresses.verdict(call.id),
-                    time_limit=call.max_duration_seconds,
-                )
-        except aiohttp.ClientConnectorError:
-            return UNREACHABLE  # no connection was made, so nothing was asked
-        except TwilioException as error:
-            return _refusal(error)
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-            log.warning("dial_unanswered", call_id=call.id, error=type(error).__name__)
-            return DialUnanswered()
-        return DialAccepted(created.sid) if created.sid else DialUnanswered()
+        return await self._once(
+            lambda: self._client.calls.create_async(
+                to=call.to_number,
+                from_=call.from_number,
+                url=self.addresses.voice(call.id),
+                status_callback=self.addresses.status(call.id),
+                status_callback_event=["initiated", "ringing", "answered", "completed"],
+                machine_detection="DetectMessageEnd" if leaves_message else "Enable",
+                machine_detection_timeout=AMD_TIMEOUT_SECONDS,
+                async_amd="true",
+                async_amd_status_callback=self.addresses.verdict(call.id),
+                time_limit=call.max_duration_seconds,
+            )
+        )
 
     async def hang_up(self, sid: str, *, answered: bool) -> bool:
         """End the call. True when the carrier took it or says it is over already. Raises CarrierUnavailable."""
@@ -164,19 +160,70 @@ class Carrier:
 
         False when the account has no such number. Raises CarrierUnavailable.
         """
-        webhooks = {
-            "voice_url": self.addresses.inbound_voice,
-            "voice_method": "POST",
-            "status_callback": self.addresses.inbound_status,
-            "status_callback_method": "POST",
-        }
-        incoming = self._client.incoming_phone_numbers
+        webhooks, incoming = self._number_webhooks, self._client.incoming_phone_numbers
         _, found = await self._ask(lambda: incoming.list_async(phone_number=e164, limit=1))
         if found:
             await self._ask(lambda: incoming(found[0].sid).update_async(**webhooks))
         elif create:
             await self._ask(lambda: incoming.create_async(phone_number=e164, **webhooks))
         return bool(found) or create
+
+    @property
+    def _number_webhooks(self) -> dict[str, str]:
+        return {
+            "voice_url": self.addresses.inbound_voice,
+            "voice_method": "POST",
+            "status_callback": self.addresses.inbound_status,
+            "status_callback_method": "POST",
+        }
+
+    async def available_numbers(self, country: str, kind: str, area_code: str | None, limit: int) -> list[Any]:
+        """Voice numbers for sale that need no registered address; `kind` local or toll_free. Each has phone_number,
+        region and locality. Raises CarrierUnavailable."""
+        offers = self._client.available_phone_numbers(country)
+        offers = offers.toll_free if kind == "toll_free" else offers.local
+        wanted = {"voice_enabled": True, "limit": limit, **({"area_code": area_code} if area_code else {})}
+        _, found = await self._ask(lambda: offers.list_async(**wanted))
+        return [offer for offer in found or () if offer.address_requirements in (None, "none")]
+
+    async def buy_number(self, e164: str, name: str) -> DialAccepted | DialRefused | DialUnanswered:
+        """Buy a number with its webhooks set, once. `name` is how `bought_number` finds it again."""
+        incoming = self._client.incoming_phone_numbers
+        return await self._once(
+            lambda: incoming.create_async(phone_number=e164, friendly_name=name, **self._number_webhooks)
+        )
+
+    async def bought_number(self, e164: str, name: str) -> str | None:
+        """The carrier's id of a number bought under this name. Raises CarrierUnavailable."""
+        _, found = await self._ask(lambda: self._client.incoming_phone_numbers.list_async(phone_number=e164, limit=20))
+        return next((number.sid for number in found or () if number.friendly_name == name), None)
+
+    async def give_back_number(self, sid: str) -> None:
+        """Also when the account does not have it any more. Raises CarrierUnavailable."""
+        await self._ask(lambda: self._client.incoming_phone_numbers(sid).delete_async())
+
+    async def say(self, to: str, from_: str, twiml: str) -> DialAccepted | DialRefused | DialUnanswered:
+        """Call somebody to say something, for a minute at most; nobody is billed and nobody is told of its end."""
+        return await self._once(
+            lambda: self._client.calls.create_async(to=to, from_=from_, twiml=twiml, time_limit=60, timeout=30)
+        )
+
+    async def _once(self, request: Any) -> DialAccepted | DialRefused | DialUnanswered:
+        """Make something at the carrier with one POST. Never raises for what the carrier or the network does."""
+        import aiohttp
+        from twilio.base.exceptions import TwilioException
+
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
+                created = await request()
+        except aiohttp.ClientConnectorError:
+            return UNREACHABLE  # no connection was made, so nothing was asked
+        except TwilioException as error:
+            return _refusal(error)
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            log.warning("carrier_did_not_answer", error=type(error).__name__)
+            return DialUnanswered()
+        return DialAccepted(created.sid) if created.sid else DialUnanswered()
 
     async def _ask(self, request: Any) -> tuple[int | None, Any]:
         """(the carrier's error code, None) for a definite no about this call, else (None, answer)."""
@@ -205,7 +252,7 @@ def _refusal(error: Exception) -> DialRefused | DialUnanswered:
         return DialRefused(*REFUSALS[carrier_code], carrier_code)
     if status in (401, 403):
         return DialRefused(REFUSES_US.code, REFUSES_US.message, carrier_code)
-    return DialRefused("carrier_refused", f"The carrier refused this call (error {carrier_code}).", carrier_code)
+    return DialRefused("carrier_refused", f"The carrier refused this request (error {carrier_code}).", carrier_code)
 
 
 def _asked(found: Any) -> CarrierAsked:
