@@ -3,6 +3,9 @@
 Invariant: what it shows is read from the ledger at that moment, never from a copy.
 """
 
+from typing import Any
+
+from pydantic import BaseModel, Field, field_validator
 from quart import Blueprint, Response, current_app
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -10,12 +13,17 @@ from accounts.auth import caller, require_key
 from accounts.organisations import default_hold
 from billing.ledger import list_transfers, read_wallet, sequence_of
 from billing.presenting import transfer_object, wallet_object
+from billing.topup_queries import find_topup, list_topups, topup_object
+from billing.topup_rules import MAXIMUM_CENTS, MINIMUM_CENTS
+from billing.topup_service import topups_service
 from config.database import Database
 from config.errors import not_found
-from config.http import Cursor, answer, query_as
+from config.http import Cursor, answer, body_as, query_as
 from config.settings import Settings
 
 blueprint = Blueprint("billing", __name__)
+
+AMOUNT_SCHEMA: dict[str, Any] = {"type": "integer", "minimum": MINIMUM_CENTS, "maximum": MAXIMUM_CENTS}
 blueprint.before_request(require_key)
 
 
@@ -43,6 +51,46 @@ async def get_transfers() -> Response:
         rows = await list_transfers(connection, org_id, limit=limit + 1, before=before, after=after)
     page = rows[-limit:] if query.ending_before is not None else rows[:limit]
     return answer({"data": [transfer_object(row) for row in page], "has_more": len(rows) > limit})
+
+
+class CreateTopupBody(BaseModel, extra="forbid"):
+    """`POST /v1/billing/topups`. Cents, $5 to $500."""
+
+    amount_cents: Any = Field(None, examples=[2_500], json_schema_extra=AMOUNT_SCHEMA)
+
+    @field_validator("amount_cents")
+    @classmethod
+    def _is_an_amount(cls, value: Any) -> int:
+        if type(value) is not int or not MINIMUM_CENTS <= value <= MAXIMUM_CENTS:
+            raise ValueError(
+                f"must be a whole number of cents from {MINIMUM_CENTS} ($5.00) to {MAXIMUM_CENTS} ($500.00)"
+            )
+        return value
+
+
+@blueprint.post("/v1/billing/topups")
+async def create_topup() -> Response:
+    """Begin a top-up: 201 with its id and the address at Stripe to pay at."""
+    body = await body_as(CreateTopupBody)
+    row, url = await topups_service().create(caller().org_id, body.amount_cents)
+    return answer({"id": row["id"], "url": url}, 201)
+
+
+@blueprint.get("/v1/billing/topups")
+async def get_topups() -> Response:
+    """Top-ups with their state and Stripe's receipt, newest first. Cursors are top-up ids."""
+    query = query_as(Cursor)
+    limit = query.checked_limit()
+    org_id = caller().org_id
+    async with _database().read() as connection:
+        for cursor in (query.starting_after, query.ending_before):
+            if cursor is not None and await find_topup(connection, org_id, cursor) is None:
+                raise not_found("top-up", cursor)
+        rows = await list_topups(
+            connection, org_id, limit=limit + 1, before=query.starting_after, after=query.ending_before
+        )
+    page = rows[-limit:] if query.ending_before is not None else rows[:limit]
+    return answer({"data": [topup_object(row) for row in page], "has_more": len(rows) > limit})
 
 
 async def _sequence(connection: AsyncConnection, org_id: str, cursor: str | None) -> int | None:

@@ -133,8 +133,9 @@ async def below_threshold(connection: AsyncConnection) -> list[str]:
 
 async def unresolved_charges(connection: AsyncConnection, before: int) -> list[Row]:
     """Automatic top-ups begun before then (ms) of which Stripe has not told the outcome."""
-    mine = (topups.c.status == TopupStatus.PENDING.value) & (topups.c.kind == TopupKind.AUTO.value)
-    return await _rows(connection, select(topups).where(mine, topups.c.created_at < before).limit(BATCH))
+    open_ones = topups.c.status.in_([TopupStatus.PENDING.value, TopupStatus.PROCESSING.value])
+    query = select(topups).where(open_ones, topups.c.kind == TopupKind.AUTO.value, topups.c.created_at < before)
+    return await _rows(connection, query.limit(BATCH))
 
 
 async def links_due(connection: AsyncConnection, now: int) -> list[Recharge]:

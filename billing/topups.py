@@ -224,7 +224,7 @@ class Bank:
         import stripe
 
         # A wrong key of ours is no answer about the request: it is repeated once the key has been mended.
-        ours = (stripe.AuthenticationError, stripe.PermissionError)
+        ours = (stripe.AuthenticationError, stripe.PermissionError, stripe.IdempotencyError)
         return _Errors((stripe.APIConnectionError, stripe.RateLimitError, stripe.APIError, *ours), stripe.StripeError)
 
 

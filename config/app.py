@@ -27,6 +27,7 @@ from config.rate_limit import RateLimit
 from config.settings import Settings, load
 from voice import api as voice_api
 from voice.signature import SignatureCheck
+from webhooks import stripe as stripe_webhooks
 from webhooks import twilio as twilio_webhooks
 
 log = structlog.get_logger(__name__)
@@ -45,12 +46,13 @@ def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart
         database=machinery.database,
         door=machinery.door,
         calls=machinery.calls,
+        topups=machinery.topups,
         signature=SignatureCheck(settings.carrier_auth_token, settings.public_base_url),
         rate_limit=RateLimit(settings.rate_limit_per_minute),
     )
     _add_lifecycle(app, machinery)
     _add_errors(app)
-    for room in (voice_api, billing_api, usage_api, twilio_webhooks, health):
+    for room in (voice_api, billing_api, usage_api, twilio_webhooks, stripe_webhooks, health):
         app.register_blueprint(room.blueprint)
     app.asgi_app = hearing_out(app.asgi_app)  # type: ignore[method-assign, assignment]
     QuartSchema(app, openapi_path="/openapi.json", swagger_ui_path=None, redoc_ui_path=None, scalar_ui_path=None)
@@ -67,6 +69,7 @@ def _add_lifecycle(app: Quart, machinery: Machinery) -> None:
         await machinery.open()
         if machinery.database.is_sqlite:
             tasks.append(asyncio.create_task(machinery.sweeper.run(machinery.settings.sweep_interval_seconds)))
+            tasks.append(asyncio.create_task(machinery.topup_upkeep.run()))
 
     @app.after_serving
     async def stop() -> None:

@@ -1,4 +1,4 @@
-"""What every process of ours is made of: database, door, carrier, outbox, sweeper.
+"""What every process of ours is made of: database, door, carrier, outbox, sweeper, bank.
 
 Invariant: wired once, here, for the web application, the worker and the command line alike.
 """
@@ -8,6 +8,9 @@ import asyncio
 import structlog
 
 from billing.tables import wallets
+from billing.topup_service import Topups
+from billing.topup_upkeep import TopupUpkeep
+from billing.topups import Bank
 from config.clock import Clock, now_ms
 from config.database import Database
 from config.door import Door
@@ -45,6 +48,9 @@ class Machinery:
         )
         self.outbox = Outbox(self.door, self.database, self.carrier, self.policy, clock)
         self.sweeper = Sweeper(self.database, self.door, self.outbox, self.policy, clock)
+        self.bank = Bank(settings.bank_key, settings.bank_base_url)
+        self.topups = Topups(self.database, self.door, self.bank, settings, clock)
+        self.topup_upkeep = TopupUpkeep(self.topups)
         self.calls = Calls(self.database, self.door, self.outbox, settings, self.policy)
 
     async def open(self) -> None:
@@ -55,9 +61,10 @@ class Machinery:
         """What was accepted is finished first."""
         try:
             async with asyncio.timeout(SHUTDOWN_SECONDS):
-                await self.outbox.idle()
+                await asyncio.gather(self.outbox.idle(), self.topups.idle())
         except TimeoutError:
             log.warning("shutdown_with_work_left", tasks=self.outbox.depth)
         await self.door.close()
         await self.carrier.close()
+        await self.bank.close()
         await self.database.close()

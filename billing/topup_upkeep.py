@@ -1,0 +1,203 @@
+"""The periodic work of top-ups: ask Stripe about what its events may have failed to tell, and charge saved cards.
+
+Invariant: it only asks and tells; every decision is a command, so however many processes do this at once, the books
+come out the same.
+"""
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+
+import structlog
+
+from billing.auto_recharge_commands import ClaimRecharge, MailLink
+from billing.stripe_facts import BadObject
+from billing.topup_commands import GiveUp
+from billing.topup_queries import (
+    Row,
+    below_threshold,
+    links_due,
+    news_of,
+    open_disputes,
+    unresolved_charges,
+    with_status,
+    without_receipt,
+)
+from billing.topup_rules import Payment, PaymentState, ReversalSeen, TopupKind, TopupStatus
+from billing.topup_service import Topups
+from billing.topups import BankRefused, BankUnavailable, Charge
+from config.clock import new_id
+from config.database import Unavailable
+from config.door import Busy, Down
+from config.errors import ApiError
+
+log = structlog.get_logger(__name__)
+
+TICK_SECONDS = 60.0
+RECONCILE_SECONDS = 15 * 60.0
+FRESH_MS = 60_000
+"""What is younger is left to whoever began it."""
+REPEAT_MS = 20 * 3_600_000
+"""How long a charge is sent again under its key; Stripe forgets keys after 24 hours."""
+REVERSALS_MS = 30 * 86_400_000
+RECEIPTS_MS = 3 * 86_400_000
+LINK_MS = 23 * 3_600_000
+
+
+class TopupUpkeep:
+    def __init__(self, topups: Topups) -> None:
+        self._topups, self._bank, self._door = topups, topups.bank, topups.door
+
+    async def run(self) -> None:
+        """Automatic recharges every minute, reconciling every quarter of an hour, until cancelled."""
+        next_reconcile = 0.0
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            try:
+                await self.recharge()
+                if loop.time() >= next_reconcile:
+                    next_reconcile = loop.time() + RECONCILE_SECONDS
+                    await self.reconcile()
+            except (Unavailable, Busy, Down, BankUnavailable) as error:
+                log.warning("reconcile_postponed", error=str(error))
+
+    # -- reconciling --------------------------------------------------------------------------------------------------
+
+    async def reconcile(self) -> Counter[str]:
+        """Bring the books to what Stripe says: open top-ups, refunds and disputes, receipts.
+
+        Counts: `asked`, `expired`, each outcome of what was heard, `receipts`. Raises BankUnavailable.
+        """
+        counts: Counter[str] = Counter()
+        if not self._topups.settings.takes_payments:
+            return counts
+        now = self._topups.clock()
+        async with self._topups.database.read() as connection:
+            unfinished = await with_status(connection, TopupStatus.PENDING, TopupStatus.PROCESSING)
+        for row in unfinished:
+            if row["kind"] == TopupKind.CHECKOUT and row["created_at"] <= now - FRESH_MS:
+                counts["asked"] += 1
+                counts[await self._ask_about(row, now)] += 1
+        for seen in await self._news(now):
+            heard = await self._topups.hear(seen)
+            counts[heard.outcome] += 1
+        counts["applied"] += await self._topups.match()
+        counts["receipts"] = await self._fetch_receipts(now)
+        return +counts
+
+    async def _ask_about(self, row: Row, now: int) -> str:
+        overdue = row["expires_at"] < now - FRESH_MS
+        if row["stripe_session_id"] is not None:
+            try:
+                heard = await self._topups.hear(await self._bank.session(row["stripe_session_id"]))
+            except BankRefused as error:
+                if error.code != "resource_missing":
+                    log.warning("alert", kind="session_refused", detail=str(error), topup_id=row["id"])
+                    return "refused"
+            except BadObject as error:
+                log.warning("alert", kind="session_unreadable", detail=str(error), topup_id=row["id"])
+                return "unreadable"
+            else:
+                return heard.outcome
+        if overdue and row["status"] == TopupStatus.PENDING:  # nobody ever saw where to pay, or Stripe forgot it
+            await self._door.submit(GiveUp(row["id"], row["org_id"], TopupStatus.EXPIRED))
+            return "expired"
+        return "nothing"
+
+    async def _news(self, now: int) -> list[ReversalSeen]:
+        """Refunds and disputes that Stripe knows differently from us, the old undecided disputes among them."""
+        found = await self._bank.refunds(since=now - REVERSALS_MS) + await self._bank.disputes(now - REVERSALS_MS)
+        async with self._topups.database.read() as connection:
+            undecided = await open_disputes(connection)
+        for dispute_id in {*undecided} - {seen.id for seen in found}:
+            with suppress(BankRefused):
+                dispute = await self._bank.dispute(dispute_id)
+                found += [dispute] if dispute else []
+        async with self._topups.database.read() as connection:
+            return await news_of(connection, found)
+
+    async def _fetch_receipts(self, now: int) -> int:
+        fetched = 0
+        async with self._topups.database.read() as connection:
+            rows = await without_receipt(connection, now - RECEIPTS_MS)
+        for row in rows:
+            with suppress(BankRefused):
+                await self._topups.note_payment(row["id"], row["org_id"], row["stripe_payment_intent_id"])
+                fetched += 1
+        return fetched
+
+    # -- automatic recharges ------------------------------------------------------------------------------------------
+
+    async def recharge(self) -> Counter[str]:
+        """Make the charges that are due, ask again about those without an answer, mail the links that are due.
+
+        Counts: each outcome of a charge, `unanswered`, `mailed`.
+        """
+        counts: Counter[str] = Counter()
+        if not self._topups.settings.takes_payments:
+            return counts
+        now = self._topups.clock()
+        async with self._topups.database.read() as connection:
+            unanswered = await unresolved_charges(connection, now - FRESH_MS)
+            due = await below_threshold(connection)
+        for row in unanswered:
+            counts[await self._charge(row)] += 1
+        for org_id in due:
+            key, livemode = self._topups.customer_key(org_id), self._topups.settings.bank_livemode
+            claimed = await self._door.submit(ClaimRecharge(org_id, new_id(), key, livemode))
+            if claimed is not None:
+                counts[await self._charge(claimed)] += 1
+        counts["mailed"] = await self._mail_links(now)
+        return +counts
+
+    async def _charge(self, row: Row) -> str:
+        """Make a claimed charge, or make it again under its key."""
+        charge = Charge(
+            topup_id=row["id"],
+            org_id=row["org_id"],
+            amount_cents=row["amount_cents"],
+            customer_id=row["stripe_customer_id"],
+            payment_method_id=row["stripe_payment_method_id"],
+        )
+        try:
+            if row["status"] == TopupStatus.PENDING and row["created_at"] > self._topups.clock() - REPEAT_MS:
+                payment = await self._bank.charge(charge)
+            else:
+                payment = await self._bank.find_charge(charge, row["created_at"]) or _never_made(row, "not_found")
+        except BankRefused as error:
+            payment = error.payment or _never_made(row, error.code or "refused")
+        except BankUnavailable as error:
+            log.warning("charge_unanswered", topup_id=row["id"], error=str(error))
+            return "unanswered"
+        return (await self._topups.hear(payment)).outcome
+
+    async def _mail_links(self, now: int) -> int:
+        """Where a card alone does not do, its owner gets the address of a Checkout session."""
+        mailed = 0
+        async with self._topups.database.read() as connection:
+            due = await links_due(connection, now)
+        for recharge in due:
+            try:
+                _, url = await self._topups.create(recharge.id, recharge.link_amount_cents or 0, session_ms=LINK_MS)
+            except ApiError as error:
+                log.warning("link_not_made", org_id=recharge.id, error=error.code)
+                continue
+            mailed += await self._door.submit(MailLink(recharge.id, url, new_id()))
+        return mailed
+
+
+def _never_made(row: Row, code: str) -> Payment:
+    """Stripe has no payment for this top-up and will not make one."""
+    return Payment(
+        state=PaymentState.FAILED,
+        session_id=None,
+        payment_intent_id=None,
+        topup_id=row["id"],
+        org_id=row["org_id"],
+        subtotal_cents=row["amount_cents"],
+        total_cents=row["amount_cents"],
+        currency="usd",
+        livemode=row["livemode"],
+        error_code=code,
+    )
