@@ -5,33 +5,38 @@ Invariant: a signal to stop lets accepted work finish; the simulator, where one 
 
 import asyncio
 import contextlib
+import json
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import click
 
 from config.settings import Settings
 
-GRACEFUL_SECONDS = 25
+HYPERCORN = Path(__file__).parent / "hypercorn.toml"
 SIMULATOR_READY_SECONDS = 15
+PROBE_TIMEOUT_SECONDS = 2
 
 
 def serve(settings: Settings, host: str, port: int) -> int:
-    """Serve until SIGTERM or SIGINT. 1 with one line on standard error if it cannot start."""
-    from config.app import create_app
+    """Serve until SIGTERM or SIGINT. Raises click.ClickException."""
+    listening = listen(host, port)
+    settings = at_address(settings, host, port)
+    with simulator_for(settings), asyncio.Runner(loop_factory=loop_factory()) as runner:
+        from config.app import create_app
 
-    if not _free(host, port):
-        click.echo(f"callingbox-server: port {port} on {host} is taken; choose another with --port", err=True)
-        return 1
-    with simulator_for(settings):
-        app = create_app(settings)
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(app, host, port))
+        runner.run(introduce_numbers(settings))
+        click.echo(f"callingbox-server: {settings.public_base_url}", err=True)
+        runner.run(serve_app(create_app(settings), listening))
     return 0
 
 
@@ -51,26 +56,41 @@ def work(settings: Settings) -> int:
         await asyncio.gather(task, return_exceptions=True)
         await machinery.close()
 
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(run())
     return 0
 
 
-async def _serve(app: object, host: str, port: int) -> None:
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, taken before anything else happens. Raises click.ClickException."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise click.ClickException(
+            f"cannot listen on {host} port {port}: {reason}; choose another with --port"
+        ) from None
+
+
+def at_address(settings: Settings, host: str, port: int) -> Settings:
+    """Unless PUBLIC_BASE_URL says otherwise, callbacks come to where we listen."""
+    if "public_base_url" in settings.model_fields_set:
+        return settings
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return settings.model_copy(update={"public_base_url": f"http://{shown}:{port}"})
+
+
+async def serve_app(app: Any, listening: socket.socket) -> None:
+    """Serve on a listening socket until SIGTERM or SIGINT; takes the socket over."""
     from hypercorn.asyncio import serve as hypercorn_serve
     from hypercorn.config import Config
 
-    config = Config()
-    config.bind = [f"{host}:{port}"]
-    config.graceful_timeout = GRACEFUL_SECONDS
-    config.shutdown_timeout = GRACEFUL_SECONDS + 5
-    config.keep_alive_timeout = 75
-    config.read_timeout = 60
-    config.backlog = 2048
+    config = Config.from_toml(HYPERCORN)
+    config.bind = [f"fd://{listening.detach()}"]
     config.errorlog = None
     stopped = asyncio.create_task(_stopped())
-    click.echo(f"callingbox-server: http://{host}:{port}", err=True)
-    await hypercorn_serve(app, config, shutdown_trigger=lambda: asyncio.shield(stopped))  # type: ignore[arg-type]
+    await hypercorn_serve(app, config, shutdown_trigger=lambda: asyncio.shield(stopped))
 
 
 async def _stopped() -> None:
@@ -80,7 +100,7 @@ async def _stopped() -> None:
     await stop.wait()
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
     except ImportError:
@@ -88,23 +108,33 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
+# -- the simulated network ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Simulator:
+    """A simulated network that answers: its address, and how many of its seconds pass in a real one."""
+
+    url: str
+    speed: float
+
+
 @contextlib.contextmanager
-def simulator_for(settings: Settings, *arguments: str) -> Iterator[None]:
-    """Where no carrier is configured, a simulated one on loopback, unless one answers there already."""
-    address = urlsplit(settings.carrier_base_url)
-    if not settings.simulated_network or not _free(address.hostname or "", address.port or 0):
-        yield
+def simulator_for(settings: Settings, *arguments: str) -> Iterator[Simulator | None]:
+    """Where no carrier is configured, a simulated one on loopback: ours, or one that was left running.
+
+    None where there is a carrier, or where something else answers at that address. Raises click.ClickException.
+    """
+    if not settings.simulated_network:
+        yield None
         return
-    command = [
-        *(sys.executable, "-m", "simulator"),
-        *("--host", address.hostname or "", "--port", str(address.port)),
-        *("--account-sid", settings.carrier_account_sid, "--auth-token", settings.carrier_auth_token),
-        *arguments,
-    ]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # noqa: S603
+    found = _probe(settings)
+    if found is not None or not _is_free(settings.carrier_base_url):
+        yield found
+        return
+    process = subprocess.Popen(_command(settings, arguments), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # noqa: S603
     try:
-        _await_port(process, address.hostname or "", address.port or 0)
-        yield
+        yield _started(settings, process)
     finally:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -112,15 +142,76 @@ def simulator_for(settings: Settings, *arguments: str) -> Iterator[None]:
         process.kill()
 
 
-def _await_port(process: "subprocess.Popen[bytes]", host: str, port: int) -> None:
+def _command(settings: Settings, arguments: tuple[str, ...]) -> list[str]:
+    address = urlsplit(settings.carrier_base_url)
+    mail = urlsplit(settings.mail_url)
+    mailbox = ("--mail-port", str(mail.port)) if mail.hostname == "127.0.0.1" and _is_free(settings.mail_url) else ()
+    return [
+        *(sys.executable, "-m", "simulator"),
+        *("--host", address.hostname or "", "--port", str(address.port or 80)),
+        *("--account-sid", settings.carrier_account_sid, "--auth-token", settings.carrier_auth_token),
+        *("--stripe-webhook-url", f"{settings.public_base_url}/webhooks/stripe"),
+        *mailbox,
+        *arguments,
+    ]
+
+
+def _started(settings: Settings, process: "subprocess.Popen[bytes]") -> Simulator:
     deadline = time.monotonic() + SIMULATOR_READY_SECONDS
-    while _free(host, port):
+    while (found := _probe(settings)) is None:
         if process.poll() is not None or time.monotonic() > deadline:
             raise click.ClickException("the simulated telephone network did not start")
         time.sleep(0.05)
+    return found
 
 
-def _free(host: str, port: int) -> bool:
+def _probe(settings: Settings) -> Simulator | None:
+    """The simulated network with our account, if it is what answers at the carrier's address."""
+    url = settings.carrier_base_url
+    try:
+        with urllib.request.urlopen(f"{url}/_sim", timeout=PROBE_TIMEOUT_SECONDS) as answer:  # noqa: S310
+            said = json.load(answer)
+        if said["account_sid"] == settings.carrier_account_sid:
+            return Simulator(url, float(said["speed"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None
+
+
+def _is_free(url: str) -> bool:
+    address = urlsplit(url)
     with socket.socket() as probe:
-        probe.settimeout(0.5)
-        return probe.connect_ex((host, port)) != 0
+        probe.settimeout(PROBE_TIMEOUT_SECONDS)
+        return probe.connect_ex((address.hostname or "", address.port or 80)) != 0
+
+
+async def introduce_numbers(settings: Settings) -> None:
+    """Tell the simulated network, which forgets everything when it ends, which numbers are ours."""
+    if not settings.simulated_network:
+        return
+    import structlog
+    from sqlalchemy import select
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from config.database import Database, Unavailable
+    from voice.carrier import Addresses, Carrier, CarrierUnavailable
+    from voice.tables import numbers
+
+    database = Database(settings.database_url)
+    addresses = Addresses(settings.public_base_url)
+    carrier = Carrier(settings.carrier_account_sid, settings.carrier_auth_token, settings.carrier_base_url, addresses)
+    log = structlog.get_logger(__name__)
+    await carrier.open()
+    try:
+        async with database.read() as connection:
+            known = await connection.execute(select(numbers.c.e164).where(numbers.c.status == "active"))
+        for e164 in known.scalars():
+            try:
+                await carrier.point_number_here(e164, create=True)
+            except CarrierUnavailable as error:
+                log.warning("number_not_introduced", error=str(error))
+    except (Unavailable, SQLAlchemyError) as error:
+        log.warning("numbers_not_introduced", error=type(error).__name__)
+    finally:
+        await carrier.close()
+        await database.close()

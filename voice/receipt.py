@@ -12,7 +12,7 @@ from billing.presenting import transfer_object
 from billing.rating import charge_milli_cents
 from config.clock import iso
 from voice.connected_time import Evidence, Fact, add, connected_time
-from voice.vocabulary import AnsweredBy, CallStatus
+from voice.vocabulary import AnsweredBy, BillingReason, CallStatus
 
 FACT_FIELDS = ("final_status", "duration_seconds", "verdict", "detection_ms", "verdict_overdue", "platform_failed")
 
@@ -26,45 +26,62 @@ def fact_in(row: Mapping[str, Any]) -> Fact:
 
 
 @dataclass(frozen=True, slots=True)
-class Derived:
-    """The charge as the evidence alone gives it."""
+class Decided:
+    """A charge as the evidence alone gives it. `arrived_at`: when the piece that decides it came; None for a dial that
+    was given up, which no evidence decides."""
 
     connected_seconds: int
     reason: str
     charge_milli_cents: int
+    arrived_at: int | None
 
 
-def derive(call: Mapping[str, Any], evidence: Sequence[Mapping[str, Any]]) -> Derived | None:
-    """The net charge that follows from evidence in order of arrival; None while nothing is decided.
+def decisions(call: Mapping[str, Any], evidence: Sequence[Mapping[str, Any]]) -> list[Decided]:
+    """What evidence in order of arrival leads to: the charge at settlement, then each correction due since.
 
     After the first decision only smaller charges count: later evidence corrects in the customer's favour alone.
+    Nothing while nothing is decided.
     """
-    if call["dial_state"] in ("refused", "lost") and not evidence_binds(evidence):
-        return Derived(0, "free_failed", 0)
-    known = Evidence(call["amd_asked"], call["max_duration_seconds"])
-    derived: Derived | None = None
+    if call["error_code"] is not None and call["billing_reason"] == BillingReason.FREE_FAILED:
+        return [
+            Decided(0, BillingReason.FREE_FAILED, 0, None)
+        ]  # refused, lost or turned away before there was evidence
+    known = add(Evidence(call["amd_asked"], call["max_duration_seconds"]), _unwritten(call, evidence))
+    decided: list[Decided] = []
     for row in evidence:
         known = add(known, fact_in(row))
         outcome = connected_time(known)
         if outcome is None:
             continue
-        charge = charge_milli_cents(outcome[0], call["rate_milli_cents_per_minute"])
-        if derived is None or charge < derived.charge_milli_cents:
-            derived = Derived(outcome[0], str(outcome[1]), charge)
-    if derived is not None and (call["reservation_status"] is None or call["dial_state"] == "lost"):
-        return Derived(0, derived.reason, 0)
-    return derived
+        seconds, reason = outcome
+        if seconds and call["reservation_status"] is None:
+            seconds, reason = 0, BillingReason.FREE_PLATFORM_ERROR  # nothing was reserved, so nothing may be charged
+        charge = charge_milli_cents(seconds, call["rate_milli_cents_per_minute"])
+        if not decided or charge < decided[-1].charge_milli_cents:
+            decided.append(Decided(seconds, reason, charge, row["arrived_at"]))
+    return decided
 
 
-def evidence_binds(evidence: Sequence[Mapping[str, Any]]) -> bool:
-    return any(row["final_status"] for row in evidence)
+def _unwritten(call: Mapping[str, Any], evidence: Sequence[Mapping[str, Any]]) -> Fact:
+    """What the lack of evidence says, all of it in the customer's favour: a carrier that has forgotten the call and so
+    its verdict, an inbound call that nobody asked us about."""
+
+    def lacks(name: str) -> bool:
+        return bool(call[name]) and not any(row[name] for row in evidence)
+
+    return Fact(verdict_overdue=lacks("verdict_overdue"), platform_failed=lacks("platform_failed"))
 
 
-def agrees(call: Mapping[str, Any], derived: Derived | None) -> bool:
-    """Whether the call's recorded charge is what its evidence gives."""
-    if call["billing_amount_milli_cents"] is None:
-        return derived is None
-    return derived is None or call["billing_amount_milli_cents"] == derived.charge_milli_cents
+def agrees(call: Mapping[str, Any], decided: Sequence[Decided]) -> bool:
+    """Whether what the call says it cost, and why, is what its evidence gives."""
+    if call["billing_reason"] is None or not decided:
+        return call["billing_reason"] is None and not decided
+    last = decided[-1]
+    return bool(
+        call["billing_amount_milli_cents"] == last.charge_milli_cents
+        and call["billed_duration_seconds"] == last.connected_seconds
+        and call["billing_reason"].replace("refund_", "free_") == last.reason
+    )
 
 
 def receipt_object(
@@ -106,7 +123,7 @@ def receipt_object(
         "charge_milli_cents": charged,
         "released_milli_cents": reserved - settled if over else None,
         "refunded_milli_cents": settled - charged if over else None,
-        "confirmed": agrees(call, derive(call, evidence)),
+        "confirmed": agrees(call, decisions(call, evidence)),
         "transfers": [transfer_object(transfer) for transfer in transfers],
     }
 
