@@ -7,9 +7,10 @@ back what happened, and fires `TimerFired` at `next_wake_ms`.
 from __future__ import annotations
 
 from voice.conversation.actions import Action
-from voice.conversation.brief import Builtin, CallBrief, Tool, ToolPolicy
+from voice.conversation.brief import Builtin, CallBrief, Tool, ToolPolicy, tool_of
 from voice.conversation.engine import advance
 from voice.conversation.events import Event
+from voice.conversation.restoring import restored_conversation
 from voice.conversation.state import Conversation, new_conversation
 
 __all__ = [
@@ -22,4 +23,6 @@ __all__ = [
     "ToolPolicy",
     "advance",
     "new_conversation",
+    "restored_conversation",
+    "tool_of",
 ]

@@ -130,7 +130,7 @@ def _answer_screener(c: Conversation, now: int) -> None:
     c.calm(Timer.MESSAGE, Timer.MACHINE)
     _begin_limit(c, now)
     answered = c.screener_answered_at
-    if c.queue or (answered is not None and now - answered < SCREENER_PAUSE_MS):
+    if any(u.source == "screener" for u in c.queue) or (answered is not None and now - answered < SCREENER_PAUSE_MS):
         return
     c.screener_rounds += 1
     if c.screener_rounds > MAX_SCREENER_ROUNDS:

@@ -39,6 +39,30 @@ class Tool:
     timeout_ms: int = TOOL_TIMEOUT_MS
 
 
+_BUILTIN_NAMES = {"send_dtmf": Builtin.PRESS_KEYS} | {builtin.value: builtin for builtin in Builtin}
+
+
+def tool_of(config: Mapping[str, Any]) -> Tool:
+    """A tool as a customer configured it (already validated), without its address and headers.
+
+    Raises ValueError for a policy or a built-in that does not exist.
+    """
+    builtin = None
+    if config.get("type") == "builtin":
+        named = config.get("builtin") or config["name"]
+        if named not in _BUILTIN_NAMES:
+            raise ValueError(f"There is no built-in {named!r}; there are {', '.join(_BUILTIN_NAMES)}.")
+        builtin = _BUILTIN_NAMES[named]
+    return Tool(
+        config["name"],
+        config.get("description") or "",
+        config.get("parameters") or {"type": "object", "properties": {}},
+        ToolPolicy(config.get("policy") or ToolPolicy.READ),
+        builtin,
+        config.get("timeout_ms") or TOOL_TIMEOUT_MS,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class CallBrief:
     """Numbers are E.164, times are milliseconds (`deadline_ms`: epoch), `context` is JSON from the customer."""

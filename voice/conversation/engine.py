@@ -112,31 +112,38 @@ def _on_setup(c: Conversation, resumed: ResumeReason | None, now: int) -> None:
         return
     c.is_connected = True
     c.is_over = False
-    c.ending = None
     c.floor = Floor()
     c.quiet_since = now
     if c.brief.deadline_ms is not None:
         c.wake(Timer.DEADLINE, c.brief.deadline_ms - ending.LAST_WORDS_MS)
     if resumed is not None:
         _resume(c, resumed, now)
-    elif c.brief.is_outbound:
+    elif not c.brief.is_outbound:
+        answering.greet(c, now)
+    else:
         c.opened_at = now
         c.wake(Timer.OPENING, now + answering.OPENING_MS)
-    else:
-        answering.greet(c, now)
+        if c.verdict is not None:  # it came before the socket
+            answering.on_verdict(c, now, c.verdict)
 
 
 def _resume(c: Conversation, reason: ResumeReason, now: int) -> None:
-    c.is_greeted = True
+    """Go on where the call was: with its end, its hold, the unanswered words, or the unheard rest."""
     if c.machine_at is not None:
         c.wake(Timer.MACHINE_LIMIT, c.machine_at + voicemail.MACHINE_LIMIT_MS)
-    if reason is ResumeReason.TRANSFER_FAILED:
+    if c.ending is not None:
+        ending.end_now(c, now, **c.ending.handoff)
+    elif reason is ResumeReason.TRANSFER_FAILED:
         speaking.say(c, phrases_for(c.language).transfer_failed, now, "reply")
     elif c.line is Line.MACHINE:
         if c.brief.leaves_message:
             voicemail.deliver(c, now)
         else:
             ending.end_now(c, now, "voicemail")
+    elif not c.is_greeted:
+        answering.greet(c, now)
+    elif c.is_holding:
+        silence.hold(c, now)
     elif c.memory.last_word_is_the_callers():
         turns.start_turn(c, now)
     elif c.rest is not None and c.rest.is_complete:

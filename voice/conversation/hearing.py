@@ -8,6 +8,7 @@ from __future__ import annotations
 from voice.conversation import answering, ending, silence, speaking, toolruns, turns
 from voice.conversation.actions import SendText, SetLanguage, StoreSegment
 from voice.conversation.events import PromptReceived
+from voice.conversation.heard import letters_of
 from voice.conversation.listening import (
     Speaker,
     asks_if_robot,
@@ -42,8 +43,8 @@ def on_prompt(c: Conversation, event: PromptReceived, now: int) -> None:
             c.wake(Timer.CLIENT_FLAG, now + CLIENT_FLAG_MS)
         return
     text = " ".join(event.text[:MAX_PROMPT_CHARACTERS].split())
-    if not text:
-        return
+    if not letters_of(text):
+        return  # music, or nothing
     c.silences = 0
     _follow_language(c, event.language)
     kind = who_speaks(text) if c.brief.is_outbound else Speaker.UNCLEAR
@@ -51,7 +52,7 @@ def on_prompt(c: Conversation, event: PromptReceived, now: int) -> None:
     _store(c, text, now, role="system" if is_robot else "person")
     if is_robot:
         answering.on_robot(c, kind, text, now)
-    elif _wants_no_calls(c, text):
+    elif _wants_no_calls(c, text) and not _is_refused_already(c):
         c.memory.entries.append(CallerSaid(text))
         toolruns.refuse_calls(c, now, "stop_request" if wants_no_calls(text) else "wrong_number")
     elif not (c.brief.is_outbound and answering.on_person(c, kind, text, now)):
@@ -75,6 +76,10 @@ def _wants_no_calls(c: Conversation, text: str) -> bool:
     return wants_no_calls(text) or (c.brief.is_outbound and is_wrong_number(text))
 
 
+def _is_refused_already(c: Conversation) -> bool:
+    return c.ending is not None and c.ending.handoff["reason"] == "do_not_call"
+
+
 def _on_words(c: Conversation, text: str, now: int) -> None:
     """A person speaks to us in the middle of the call."""
     if c.ending is not None:
@@ -96,9 +101,9 @@ def _on_words(c: Conversation, text: str, now: int) -> None:
 
 
 def _is_mere_listening(c: Conversation, text: str) -> bool:
-    """ "Mm-hm" while we speak: no turn. After a question, or when nearly all was heard, it is an answer."""
+    """Whether it is a mere "mm-hm" while we speak or think. After a question it is an answer."""
     over_us = c.floor.client_began_over_us if c.floor.has_events else bool(c.queue)
-    if not over_us and c.rest is None:
+    if not over_us and c.rest is None and c.active_turn is None:
         return False
     last = next((e for e in reversed(c.memory.entries) if isinstance(e, Utterance)), None)
     under_greeting = last is not None and last.source == "greeting"
@@ -106,7 +111,7 @@ def _is_mere_listening(c: Conversation, text: str) -> bool:
         return False
     if c.rest is not None:
         return not c.rest.is_complete or len(words_of(c.rest.text)) >= REST_WORDS
-    return bool(c.queue) or last is None or not last.heard.endswith("?")
+    return bool(c.queue) or c.active_turn is not None or last is None or not last.heard.endswith("?")
 
 
 def take_turn(c: Conversation, text: str, now: int) -> None:

@@ -1,0 +1,243 @@
+"""Calls that change hands: from a dead socket or a stopping process to the next, to a person, to the end."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.voice.rig import START, Answer, Rig, Say, brief, call, outbound, stall
+from voice.conversation import restored_conversation, tool_of
+from voice.conversation.brief import Builtin, ToolPolicy
+from voice.conversation.events import ResumeReason, SocketLost, VerdictReceived
+from voice.conversation.handoff import HangUp, Resume, Transfer, after_session
+
+BOOKING = {"day": "Monday", "hour": 9}
+
+
+def greeted(*script: Say, **options: Any) -> Rig:
+    rig = Rig(list(script), **options)
+    rig.setup().wait(8_000)
+    return rig
+
+
+def taken_over(rig: Rig, *script: Say) -> Rig:
+    """Another process has only what was stored."""
+    other = Rig(list(script), brief=rig.brief)
+    other.conversation = restored_conversation(rig.brief, rig.segments())
+    other.now = rig.now + 1_000
+    return other
+
+
+def test_another_process_knows_what_was_said_and_heard() -> None:
+    rig = greeted(call("look_up_order", {"order": "7"}), Say("It has shipped. It comes on Friday, I hope."))
+    rig.hear("Where is order seven?", wait=2_100)
+    rig.interrupt()
+    rig.hear("Great, and when exactly?", wait=100)
+    other = taken_over(rig, Say("On Friday."))
+    assert other.conversation.memory.messages()[-1] == {"role": "user", "content": "Great, and when exactly?"}
+    assert [r for r, _ in other.history()] == [r for r, _ in rig.history()]
+    assert ("assistant", "It has shipped. [interrupted]") in other.history()
+    other.setup(ResumeReason.DRAIN)
+    other.wait(2_000)
+    assert other.spoken() == "On Friday.|"
+    assert other.segments()[0].sequence_no == rig.segments()[-1].sequence_no + 1
+
+
+def test_another_process_says_the_unheard_rest() -> None:
+    rig = greeted(Say("It has shipped. It comes on Friday, I hope."))
+    rig.hear("Where is it?", wait=1_700)
+    rig.purge()
+    rig.take(SocketLost())
+    other = taken_over(rig, Say("?"))
+    other.setup(ResumeReason.LOST)
+    assert other.spoken() == "It comes on Friday, I hope.|"
+
+
+@pytest.mark.parametrize(("after", "code"), [(500, None), (5_000, "outcome_unknown")])
+def test_a_write_is_not_repeated_by_another_process(after: int, code: str | None) -> None:
+    rig = greeted(
+        call("book_visit", BOOKING),
+        Say("Monday at nine?"),
+        call("book_visit", BOOKING),
+        Say("Done."),
+        tools={"book_visit": Answer(after=after)},
+    )
+    rig.hear("Monday at nine.", wait=3_000)
+    rig.hear("Yes.", wait=2_000)
+    other = taken_over(rig, call("book_visit", BOOKING), Say("As I said."))
+    other.setup(ResumeReason.LOST)
+    other.hear("Is it booked?", wait=3_000)
+    assert other.runs == []
+    result = json.loads([content for role, content in other.history() if role == "tool"][-1])
+    assert result.get("error", {}).get("code") == code
+
+
+def test_fillers_and_apologies_are_not_remembered_by_another_process() -> None:
+    rig = greeted(Say("Hi."), Say("Here you are.", after=2_000))
+    rig.hear("Hi.", wait=3_000)
+    rig.hear("Find it.", wait=5_000)
+    assert rig.said_at("One moment.")
+    assert ("assistant", "One moment.") not in taken_over(rig, Say("?")).history()
+
+
+def test_a_call_that_was_never_greeted_is_greeted_when_it_comes_back() -> None:
+    rig = Rig(brief=outbound()).setup()
+    rig.wait(500)
+    rig.take(SocketLost())
+    rig.wait(1_000)
+    rig.setup(ResumeReason.LOST)
+    assert rig.said_at("Hello, this is an AI assistant") == [1_500]
+
+
+def test_a_hold_goes_on_after_a_lost_socket() -> None:
+    rig = greeted(call("wait"))
+    rig.hear("Hold on.", wait=2_000)
+    rig.take(SocketLost())
+    rig.wait(1_000)
+    rig.setup(ResumeReason.LOST)
+    rig.wait(50_000)
+    assert rig.said_at("still there") == []
+
+
+def test_a_goodbye_that_the_socket_did_not_survive_still_ends_the_call() -> None:
+    rig = greeted(call("end_call", text="Goodbye and thank you very much."))
+    rig.hear("That is all.", wait=800)
+    rig.take(SocketLost())
+    rig.wait(1_000)
+    rig.setup(ResumeReason.LOST)
+    assert rig.handoff == {"reason": "end_call"}
+
+
+def test_a_turn_that_was_cut_by_the_lost_socket_is_taken_up_again() -> None:
+    rig = greeted(Say("One two three four five six.", every=500), Say("Seven."))
+    rig.hear("Count.", wait=2_000)
+    rig.purge()
+    rig.take(SocketLost())
+    rig.wait(1_000)
+    rig.setup(ResumeReason.LOST)
+    assert "Go on from where you were cut off" in rig.requests[-1].messages[-1]["content"]
+
+
+def test_a_verdict_that_came_before_the_socket_counts() -> None:
+    rig = Rig(brief=outbound())
+    rig.take(VerdictReceived("machine_end_beep"))
+    rig.setup().wait(5_000)
+    assert rig.handoff == {"reason": "voicemail"}
+
+
+def test_a_screener_that_speaks_under_our_greeting_is_answered() -> None:
+    rig = Rig([Say("It is about a visit.")], outbound()).setup()
+    rig.wait(4_000)
+    rig.hear("Please say your name and why you're calling.", wait=2_000)
+    assert rig.said_at("visit.")
+
+
+def test_two_requests_not_to_be_called_are_stored_once() -> None:
+    rig = Rig(brief=outbound()).setup()
+    rig.hear("Stop calling me.", wait=1_000)
+    rig.hear("I said stop calling me!", wait=1_000)
+    assert len(rig.refused_numbers) == 1
+    assert len(rig.said_at("I'm sorry for the trouble.")) == 1
+
+
+def test_okay_while_we_think_cancels_nothing() -> None:
+    rig = greeted(
+        call("look_up_order", {"order": "7"}, text="Let me check."),
+        Say("Shipped."),
+        tools={"look_up_order": Answer(after=4_000)},
+    )
+    rig.hear("Where is it?", wait=2_500)
+    rig.client("on")
+    rig.client("off")
+    rig.hear("Okay.", wait=4_000)
+    assert len(rig.runs) == 1
+    assert rig.said_at("Shipped.")
+
+
+def test_music_is_no_turn() -> None:
+    rig = greeted(Say("?"))
+    rig.hear("♪ ♪ ♪", wait=1_000)
+    assert rig.requests == []
+
+
+def test_a_stalled_turn_does_not_survive_the_socket() -> None:
+    rig = greeted(stall())
+    rig.hear("When?", wait=200)
+    rig.take(SocketLost())
+    rig.wait(60_000)
+    assert len(rig.requests) == 1
+    assert rig.handoff is None
+
+
+# after the session
+
+
+@pytest.mark.parametrize(
+    ("status", "handoff", "resumes", "then"),
+    [
+        ("completed", "", 0, HangUp("completed")),
+        ("ended", '{"reason": "end_call"}', 0, HangUp("end_call")),
+        ("ended", '{"reason": "transfer", "number": "+14155550177"}', 0, Transfer("+14155550177")),
+        ("ended", '{"reason": "transfer"}', 0, HangUp("transfer")),
+        ("ended", '{"reason": "drain"}', 2, Resume(ResumeReason.DRAIN)),
+        ("ended", '{"reason": "drain"}', 3, HangUp("too_many_resumes")),
+        ("ended", "no json", 0, HangUp("ended")),
+        ("ended", "[]", 0, HangUp("ended")),
+        ("ended", "", 0, HangUp("ended")),
+        ("failed", "", 0, Resume(ResumeReason.LOST)),
+        ("failed", "", 2, Resume(ResumeReason.LOST)),
+        ("failed", "", 3, HangUp("too_many_resumes")),
+        ("failed", '{"reason": "transfer", "number": "+14155550177"}', 0, Resume(ResumeReason.LOST)),
+    ],
+)
+def test_what_follows_a_session(status: str, handoff: str, resumes: int, then: object) -> None:
+    assert after_session(status, handoff, resumes) == then
+
+
+# tools as customers write them
+
+
+def test_a_customers_tool_loses_its_address_and_headers() -> None:
+    config = {
+        "type": "http",
+        "name": "book",
+        "description": "Book it.",
+        "policy": "confirm_first_write",
+        "url": "https://example.com/book",
+        "headers": {"Authorization": "secret"},
+        "parameters": {"type": "object", "properties": {"day": {"type": "string"}}},
+        "timeout_ms": 4_000,
+    }
+    tool = tool_of(config)
+    assert (tool.name, tool.policy, tool.timeout_ms) == ("book", ToolPolicy.CONFIRM_FIRST_WRITE, 4_000)
+    assert "secret" not in repr(tool)
+    assert "example.com" not in repr(tool)
+
+
+@pytest.mark.parametrize(
+    ("config", "builtin"),
+    [
+        ({"type": "builtin", "name": "end_call"}, Builtin.END_CALL),
+        ({"type": "builtin", "name": "hang_up", "builtin": "end_call"}, Builtin.END_CALL),
+        ({"type": "builtin", "name": "send_dtmf"}, Builtin.PRESS_KEYS),
+        ({"type": "builtin", "name": "leave_voicemail", "policy": None}, Builtin.LEAVE_VOICEMAIL),
+    ],
+)
+def test_builtins_have_the_names_customers_use(config: dict[str, Any], builtin: Builtin) -> None:
+    assert tool_of(config).builtin is builtin
+
+
+def test_a_builtin_that_does_not_exist_is_an_error() -> None:
+    with pytest.raises(ValueError, match="There is no built-in 'fly'"):
+        tool_of({"type": "builtin", "name": "fly"})
+
+
+def test_a_resumed_call_keeps_its_maximum() -> None:
+    rig = greeted(Say("Yes."), brief=brief(deadline_ms=START + 40_000))
+    rig.take(SocketLost())
+    rig.wait(5_000)
+    rig.setup(ResumeReason.LOST)
+    rig.wait(13_000)
+    assert rig.said_at("our time is up") == [25_000]

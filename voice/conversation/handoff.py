@@ -1,0 +1,58 @@
+"""What follows a relay session: the decision behind the TwiML of its action URL.
+
+Invariant: a call whose agent is gone is either resumed, transferred or hung up; it is never left silent.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from voice.conversation.events import ResumeReason
+
+MAX_RESUMES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    number: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Connect a relay again; its first event is `SetupReceived(resumed=reason)`."""
+
+    reason: ResumeReason
+
+
+def after_session(session_status: str, handoff_data: str, resumes: int) -> HangUp | Transfer | Resume:
+    """`session_status`: ended (by us), failed (the socket was lost) or completed (the caller hung up).
+
+    `resumes` is how often this call has been resumed before.
+    """
+    if session_status == "completed":
+        return HangUp("completed")
+    handoff = _parse(handoff_data)
+    reason = handoff.get("reason", "")
+    if session_status == "ended" and reason == "transfer" and handoff.get("number"):
+        return Transfer(handoff["number"])
+    if session_status == "ended" and reason != "drain":
+        return HangUp(reason or "ended")
+    if resumes >= MAX_RESUMES:
+        return HangUp("too_many_resumes")
+    return Resume(ResumeReason.DRAIN if session_status == "ended" else ResumeReason.LOST)
+
+
+def _parse(handoff_data: str) -> dict[str, str]:
+    try:
+        handoff = json.loads(handoff_data or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(handoff, dict):
+        return {}
+    return {name: value for name, value in handoff.items() if isinstance(value, str)}
