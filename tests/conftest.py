@@ -73,3 +73,12 @@ async def server(database_url: str) -> "AsyncIterator[Server]":
 
     async with running_network() as network, running_server(database_url, network=network) as server:
         yield server
+
+
+@pytest.fixture
+async def sqlite_server(sqlite_url: str) -> "AsyncIterator[Server]":
+    """The same on SQLite alone, for what does not depend on the database."""
+    from tests.servers import running_network, running_server
+
+    async with running_network() as network, running_server(sqlite_url, network=network) as server:
+        yield server

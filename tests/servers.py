@@ -165,11 +165,24 @@ class Server:
         return door
 
     async def organisation(self, **wanted: Any) -> Organisation:
-        made = await create_organisation(self.url, self.door, **wanted)
+        number = wanted.pop("number", "+14155550100")
+        made = await create_organisation(self.url, self.door, **wanted, number=None)
         self.clients.append(made.api)
-        if self.network is not None and made.number and made.number not in self.network.numbers:
-            self.network.add_number(made.number, made.number)
+        if number is not None:
+            await self.number(made, number)
+            made.number = number
         return made
+
+    async def number(self, org: Organisation, e164: str) -> None:
+        """One more active number, at the carrier too."""
+        refusal = await self.door.submit(ImportNumber(new_id(), org.id, e164, "US"))
+        assert refusal is None, refusal
+        if self.network is not None and e164 not in self.network.numbers:
+            self.network.add_number(e164, e164)
+
+    async def credit(self, org: Organisation, milli_cents: int) -> None:
+        posting = Posting(new_id(), f"{org.id}:{new_id()}", org.id, "adjustment", milli_cents, reason="test")
+        await self.door.submit(Post(posting))
 
     async def sweep(self) -> Any:
         """What `callingbox-server sweep` does, in this process."""
@@ -324,6 +337,7 @@ def installation(
         directory,
         {
             "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(Path(__file__).parents[1]),
             "HOME": str(directory),
             "DATABASE_URL": database_url or f"sqlite+aiosqlite:///{directory}/callingbox.db",
             "PUBLIC_BASE_URL": f"http://127.0.0.1:{port}",

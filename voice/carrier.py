@@ -127,18 +127,20 @@ class Carrier:
             )
         )
 
-    async def hang_up(self, sid: str, *, answered: bool) -> bool:
-        """End the call. True when the carrier took it or says it is over already. Raises CarrierUnavailable."""
-        wanted = "completed" if answered else "canceled"
-        return await self._update(sid, status=wanted) or await self._update(sid, status="completed")
+    async def hang_up(self, sid: str, *, answered: bool) -> None:
+        """End the call, or see that it is over. `answered` as far as we know: what the carrier refuses to cancel may
+        have been answered without our hearing of it. Raises CarrierUnavailable."""
+        if answered or not await self._update(sid, status="canceled"):
+            await self._update(sid, status="completed")
 
     async def limit_time(self, sid: str, seconds: int) -> bool:
         """Have the carrier end the call itself. False when it is not in progress (yet). Raises CarrierUnavailable."""
         return await self._update(sid, time_limit=seconds)
 
     async def _update(self, sid: str, **changes: Any) -> bool:
+        """False when the call is not in a state for that."""
         code, _ = await self._ask(lambda: self._client.calls(sid).update_async(**changes))
-        return code is None or (code == NOT_IN_PROGRESS and "status" in changes)
+        return code is None
 
     async def fetch(self, sid: str) -> CarrierAsked | CarrierForgot:
         """How the call stands. Raises CarrierUnavailable."""

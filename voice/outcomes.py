@@ -27,7 +27,7 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """The hold does not fit. Milli-cents. `call`: the record of a turned-away inbound call."""
+    """The hold does not fit. Milli-cents. `call`: the record of an inbound one, or what the outbound would have been."""
 
     available: int
     hold: int
@@ -36,7 +36,7 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Not allowed, with a stable code and a sentence. `call`: the record of a turned-away inbound call."""
+    """Not allowed, with a stable code and a sentence. `call`: as in Paused."""
 
     code: str
     message: str

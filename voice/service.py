@@ -109,19 +109,21 @@ class Calls:
 
     async def quote(self, org_id: str, wanted: Wanted) -> Quote:
         """What placing this call would hold and could cost at most, and whether it would be placed. Dials nothing."""
-        maximum = wanted.max_duration_seconds or self.settings.max_call_duration_seconds
-        rate = self.settings.rate_milli_cents_per_minute
         try:
             result = await self.door.submit(QuoteCall(await self._command(org_id, wanted, None, None)))
         except ApiError as error:
+            maximum = wanted.max_duration_seconds or self.settings.max_call_duration_seconds
+            rate = self.settings.rate_milli_cents_per_minute
             return Quote(hold_milli_cents(maximum, rate), rate, maximum, error)
+        call = result if isinstance(result, Call) else result.call
+        assert call is not None, "a refused quote says which call it would have been"
+        refusal: ApiError | None = None
         match result:
-            case Call():
-                return Quote(result.hold_milli_cents, rate, result.max_duration_seconds, None)
             case Paused(available, hold):
-                return Quote(hold, rate, hold * 60 // rate, self._paused(available, hold))
+                refusal = self._paused(available, hold)
             case Rejected():
-                return Quote(hold_milli_cents(maximum, rate), rate, maximum, _rejected(result))
+                refusal = _rejected(result)
+        return Quote(call.hold_milli_cents, call.rate_milli_cents_per_minute, call.max_duration_seconds, refusal)
 
     async def hang_up(self, org_id: str, call_id: str) -> dict[str, Any]:
         """End a call, or cancel it while it rings; a call that is over stays as it is. Raises ApiError 404."""
