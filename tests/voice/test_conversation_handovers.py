@@ -47,7 +47,7 @@ def test_another_process_knows_what_was_said_and_heard() -> None:
 
 def test_another_process_says_the_unheard_rest() -> None:
     rig = greeted(Say("It has shipped. It comes on Friday, I hope."))
-    rig.hear("Where is it?", wait=1_700)
+    rig.hear("Where is it?", wait=1_620)
     rig.purge()
     rig.take(SocketLost())
     other = taken_over(rig, Say("?"))

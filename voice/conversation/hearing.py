@@ -136,7 +136,9 @@ def take_turn(c: Conversation, text: str, now: int) -> None:
 
 
 def _read_back(c: Conversation) -> str:
-    """What the caller has heard since a confirmation was asked for."""
+    """What the caller has heard since a confirmation was asked for; nothing when none was."""
+    if not (c.toolbox.pending or c.toolbox.asked):
+        return ""
     said = [
         (e.spoken.heard if e in c.queue and c.floor.has_tokens else e.heard)
         for e in c.memory.entries

@@ -86,8 +86,10 @@ class Memory:
         return (told if self.summary else []) + render(self.entries)
 
     def last_word_is_the_callers(self) -> bool:
-        messages = render(self.entries)
-        return bool(messages) and messages[-1]["role"] == "user"
+        for entry in reversed(self.entries):
+            if messages := render([entry]):  # an answer of which nothing was heard is none
+                return bool(messages[-1]["role"] == "user")
+        return False
 
     def is_too_long(self) -> bool:
         return estimate_tokens(self.messages()) > SUMMARISE_ABOVE_TOKENS
@@ -158,4 +160,4 @@ def _render_round(tool_round: ToolRound) -> list[Message]:
 
 def estimate_tokens(messages: list[Message]) -> int:
     """Four characters a token: close enough to decide when to summarise."""
-    return sum(len(json.dumps(message, ensure_ascii=False)) for message in messages) // CHARACTERS_PER_TOKEN
+    return sum(len(str(message)) for message in messages) // CHARACTERS_PER_TOKEN
