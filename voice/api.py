@@ -1,4 +1,4 @@
-"""The public API of calls and numbers: `/v1/calls…`, `/v1/numbers`.
+"""The public API of calls: `/v1/calls…`.
 
 Invariant: every answer is an object of `voice.presenting` or `voice.receipt`, every refusal an ApiError; handlers
 check, call the service, and present.
@@ -16,8 +16,8 @@ from billing.rating import LONGEST_MAXIMUM_SECONDS, SHORTEST_MAXIMUM_SECONDS
 from config.database import Database
 from config.errors import invalid, not_found
 from config.http import Cursor, answer, as_model, body_as, json_body, query_as
-from voice.calls import evidence_of, find_call, list_calls, list_numbers
-from voice.presenting import call_object, number_object
+from voice.calls import evidence_of, find_call, list_calls
+from voice.presenting import call_object
 from voice.receipt import receipt_object
 from voice.service import Wanted, calls_service
 
@@ -79,10 +79,6 @@ class ListCallsQuery(Cursor):
         Literal["queued", "initiated", "ringing", "in_progress", "completed", "no_answer", "busy", "canceled", "failed"]
         | None
     ) = None
-
-
-class ListNumbersQuery(BaseModel, extra="forbid"):
-    limit: int | None = Field(None, ge=1, le=100)
 
 
 @blueprint.post("/v1/calls")
@@ -157,14 +153,6 @@ async def get_receipt(call_id: str) -> Response:
 async def hang_up_call(call_id: str) -> Response:
     """End the call, or cancel it while it rings. A call that is over is answered as it stands."""
     return answer(call_object(await calls_service().hang_up(caller().org_id, call_id)))
-
-
-@blueprint.get("/v1/numbers")
-async def get_numbers() -> Response:
-    query = query_as(ListNumbersQuery)
-    async with _database().read() as connection:
-        rows = await list_numbers(connection, caller().org_id, query.limit or 100)
-    return answer({"data": [number_object(row) for row in rows], "has_more": False})
 
 
 def _database() -> Database:

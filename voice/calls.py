@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.rows import Row, Rows
@@ -65,6 +65,7 @@ async def list_calls(
     direction: str | None = None,
     statuses: tuple[str, ...] = (),
     agent_id: str | None = None,
+    voicemail: bool | None = None,
 ) -> list[dict[str, Any]]:
     """Newest first; with `ending_before`, the page nearest to it. Ids are in order of creation."""
     query = select(calls).where(calls.c.org_id == org_id)
@@ -74,6 +75,9 @@ async def list_calls(
         query = query.where(calls.c.status.in_(statuses))
     if agent_id is not None:
         query = query.where(calls.c.agent_id == agent_id)
+    if voicemail is not None:
+        machine = calls.c.verdict == AnsweredBy.MACHINE
+        query = query.where(machine if voicemail else or_(calls.c.verdict.is_(None), ~machine))
     if starting_after is not None:
         query = query.where(calls.c.id < starting_after)
     if ending_before is not None:
@@ -106,10 +110,3 @@ async def due_calls(connection: AsyncConnection, now: int, *, silent: bool, limi
     column = calls.c.ask_at if silent else calls.c.due_at
     query = select(calls.c.id).where(column <= now).order_by(column).limit(limit)
     return list((await connection.execute(query)).scalars())
-
-
-async def list_numbers(connection: AsyncConnection, org_id: str, limit: int) -> list[dict[str, Any]]:
-    """Active numbers, oldest first."""
-    query = select(numbers).where(numbers.c.org_id == org_id, numbers.c.status == "active")
-    query = query.order_by(numbers.c.purchased_at, numbers.c.id).limit(limit)
-    return [dict(row) for row in (await connection.execute(query)).mappings()]

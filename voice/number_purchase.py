@@ -1,0 +1,281 @@
+"""Buying, renewing and giving back numbers: the commands that move their money.
+
+Invariant: a number's row and its hold are committed before the carrier is asked, and the row says until that is
+settled that it must be looked at again (`due_at`). A purchase ends once: settled and active, or released and failed.
+
+A month costs `monthly_cost_cents`, ahead. While it is unpaid the number stays for 7 days, with a notice at their
+beginning and at their end.
+"""
+
+import calendar
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID, uuid5
+
+from accounts.people import send_mail
+from accounts.tables import organisations, users
+from billing import ledger
+from billing.money import MILLI_CENTS_PER_CENT, dollars_down, dollars_up
+from billing.posting import HOLD, RELEASE, SETTLE, Posting, Refusal, Transfer
+from config.errors import ApiError, not_found
+from config.rows import Read, Row, Rows
+from voice.agent_tables import agent_numbers
+from voice.numbers import MONTHLY_COST_CENTS, kind_of, own_number
+from voice.tables import numbers
+
+LOOK_AGAIN_MS = 60_000
+UNPAID_LOOK_MS = 3_600_000
+UNPAID_LIMIT_MS = 7 * 86_400_000
+
+
+class Errand(StrEnum):
+    """What is to be done at the carrier about a number."""
+
+    LOOK_UP = "look_up"
+    """Nobody knows whether the carrier sold it: ask."""
+    GIVE_BACK = "give_back"
+
+
+@dataclass(frozen=True, slots=True)
+class Tended:
+    """A number's row as it stands after the commit, and what is to be done about it outside."""
+
+    row: Row
+    errand: Errand | None = None
+
+
+def price_milli_cents(row: Row) -> int:
+    return int(row["monthly_cost_cents"]) * MILLI_CENTS_PER_CENT
+
+
+def month_later(at: int, anchor: int) -> int:
+    """The same day and time of the next month as `anchor` has in its own, or that month's last day. Milliseconds."""
+    now, first = (datetime.fromtimestamp(value // 1000, UTC) for value in (at, anchor))
+    year, month = (now.year + 1, 1) if now.month == 12 else (now.year, now.month + 1)
+    day = min(first.day, calendar.monthrange(year, month)[1])
+    return int(first.replace(year=year, month=month, day=day).timestamp()) * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class BuyNumber:
+    """Reserve the price and write the intention to buy. The hold's transfer has the id of its number."""
+
+    number_id: str
+    org_id: str
+    e164: str
+    country_code: str
+
+    def locate(self) -> Sequence[Read]:
+        return ()
+
+    def organisations(self, located: Rows) -> Iterable[str]:
+        return (self.org_id,)
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        reads = [Read(organisations, "id", (self.org_id,)), Read(numbers, "e164", (self.e164,))]
+        return (*reads, *ledger.reads_for(self._hold(0)))
+
+    def _hold(self, amount: int) -> Posting:
+        reason = f"Phone number {self.e164}"
+        return Posting(self.number_id, f"{self.number_id}:hold", self.org_id, HOLD, amount, reason=reason)
+
+    def fold(self, rows: Rows, now: int) -> Row | ApiError:
+        """The pending row, or why not: 402, 403 or 409."""
+        if (known := rows.get(numbers, self.number_id)) is not None:  # our own earlier commit, whose answer was lost
+            return dict(known)
+        organisation = rows.get(organisations, self.org_id)
+        assert organisation is not None
+        if organisation["suspended_at"] is not None:
+            return ApiError(403, "organisation_suspended", "This organisation is suspended. Write to support.")
+        if any(row["status"] in ("pending", "active") for row in rows.find(numbers, "e164", self.e164)):
+            return ApiError(409, "number_unavailable", f"{self.e164} is not for sale.", field="phone_number")
+        row = {
+            "id": self.number_id,
+            "org_id": self.org_id,
+            "e164": self.e164,
+            "country_code": self.country_code,
+            "number_type": kind_of(self.e164),
+            "status": "pending",
+            "monthly_cost_cents": MONTHLY_COST_CENTS,
+            "purchased_at": now,
+            "due_at": now + LOOK_AGAIN_MS,
+            "inbound_enabled": False,
+        }
+        price = price_milli_cents(row)
+        if ledger.apply(rows, self._hold(price), now) is Refusal.INSUFFICIENT:
+            return insufficient(self.e164, ledger.wallet_in(rows, self.org_id).available, price)
+        rows.insert(numbers, row)
+        return row
+
+
+def insufficient(e164: str, available: int, price: int) -> ApiError:
+    message = (
+        f"{e164} costs {dollars_up(price)} a month but your available balance is {dollars_down(available)}. "
+        f"Add {dollars_up(price - available)} or more in credits to buy it."
+    )
+    return ApiError(
+        402,
+        "insufficient_credit",
+        message,
+        available_milli_cents=available,
+        price_milli_cents=price,
+        shortfall_milli_cents=price - available,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _OnNumber:
+    """A command about one number, whose organisation never changes."""
+
+    number_id: str
+
+    def locate(self) -> Sequence[Read]:
+        return (Read(numbers, "id", (self.number_id,)),)
+
+    def organisations(self, located: Rows) -> Iterable[str]:
+        row = located.get(numbers, self.number_id)
+        return () if row is None else (row["org_id"],)
+
+
+@dataclass(frozen=True, slots=True)
+class EndPurchase(_OnNumber):
+    """What became of it: settled and active with the carrier's id, or without one released and failed."""
+
+    transfer_id: str
+    twilio_number_sid: str | None
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        return (*self.locate(), *ledger.reads_for(self._end("", 0)))
+
+    def _end(self, org_id: str, amount: int) -> Posting:
+        key = f"{self.number_id}:end"
+        kind = RELEASE if self.twilio_number_sid is None else SETTLE
+        return Posting(self.transfer_id, key, org_id, kind, amount, pending_id=self.number_id)
+
+    def fold(self, rows: Rows, now: int) -> Row:
+        row = rows.get(numbers, self.number_id)
+        assert row is not None
+        if row["status"] != "pending":  # decided before, by whoever looked it up
+            return dict(row)
+        bought = self.twilio_number_sid is not None
+        end = self._end(row["org_id"], price_milli_cents(row) if bought else 0)
+        outcome = ledger.apply(rows, replace(end, reason=f"Phone number {row['e164']}"), now)
+        assert isinstance(outcome, Transfer), f"the ledger refused the end of purchase {self.number_id}: {outcome}"
+        paid_until = month_later(now, now) if bought else None
+        changes: dict[str, Any] = {"status": "active", "purchased_at": now} if bought else {"status": "failed"}
+        changes |= {"twilio_number_sid": self.twilio_number_sid, "paid_until": paid_until, "due_at": paid_until}
+        rows.update(numbers, self.number_id, changes)
+        return dict(row)
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseNumber(_OnNumber):
+    """The customer gives a number back; nothing is refunded. An imported one stays in the carrier account."""
+
+    org_id: str
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        return (*self.locate(), Read(agent_numbers, "number_id", (self.number_id,)))
+
+    def fold(self, rows: Rows, now: int) -> Row | ApiError:
+        row = own_number(rows, self.number_id, self.org_id)
+        if row is None:
+            return not_found("number", self.number_id)
+        _release(rows, row, now)
+        return dict(row)
+
+
+def _release(rows: Rows, row: Row, now: int) -> None:
+    bought = row["paid_until"] is not None
+    changes = {"status": "released", "released_at": now, "due_at": now if bought else None, "inbound_agent_id": None}
+    rows.update(numbers, row["id"], changes)
+    for link in rows.find(agent_numbers, "number_id", row["id"]):
+        if link["removed_at"] is None:
+            rows.update(agent_numbers, link["id"], {"removed_at": now})
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBack(_OnNumber):
+    """The carrier account has the number no more."""
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        return self.locate()
+
+    def fold(self, rows: Rows, now: int) -> None:
+        rows.update(numbers, self.number_id, {"due_at": None})
+
+
+@dataclass(frozen=True, slots=True)
+class TendNumber(_OnNumber):
+    """A number's time has come. Claiming is the same write: `due_at` moves before anybody is asked."""
+
+    hold_id: str
+    settle_id: str
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        row = located.get(numbers, self.number_id)
+        if row is None:
+            return ()
+        return (
+            *self.locate(),
+            Read(numbers, "e164", (row["e164"],)),
+            Read(agent_numbers, "number_id", (self.number_id,)),
+            Read(users, "org_id", (row["org_id"],)),
+        )
+
+    def fold(self, rows: Rows, now: int) -> Tended:
+        row = rows.get(numbers, self.number_id)
+        assert row is not None
+        if row["due_at"] is None or row["due_at"] > now:
+            return Tended(dict(row))
+        if row["status"] == "active":
+            self._renew(rows, row, now)
+            return Tended(dict(row), Errand.GIVE_BACK if row["status"] == "released" else None)
+        if row["status"] == "pending":
+            errand = Errand.LOOK_UP
+        else:
+            others = (other for other in rows.find(numbers, "e164", row["e164"]) if other["id"] != row["id"])
+            if any(other["status"] in ("pending", "active") for other in others):
+                rows.update(numbers, row["id"], {"due_at": None})  # somebody else has it by now
+                return Tended(dict(row))
+            errand = Errand.GIVE_BACK
+        rows.update(numbers, row["id"], {"due_at": now + LOOK_AGAIN_MS})
+        return Tended(dict(row), errand)
+
+    def _renew(self, rows: Rows, row: Row, now: int) -> None:
+        """Charge the next month, or wait for credit, or give up."""
+        key, price, reason = f"{row['id']}:{row['paid_until']}", price_milli_cents(row), f"Phone number {row['e164']}"
+        hold = Posting(self.hold_id, f"{key}:hold", row["org_id"], HOLD, price, reason=reason)
+        if isinstance(ledger.apply(rows, hold, now), Transfer):
+            end = Posting(self.settle_id, f"{key}:end", row["org_id"], SETTLE, price, self.hold_id, reason=reason)
+            outcome = ledger.apply(rows, end, now)
+            assert isinstance(outcome, Transfer), outcome
+            paid_until = month_later(row["paid_until"], row["purchased_at"])
+            changes = {"paid_until": paid_until, "due_at": paid_until, "unpaid_since": None}
+            rows.update(numbers, row["id"], changes)
+            return
+        unpaid_since = row["unpaid_since"] or now
+        if now >= unpaid_since + UNPAID_LIMIT_MS:
+            _release(rows, row, now)
+            rows.update(numbers, row["id"], {"due_at": now + LOOK_AGAIN_MS})
+            self._notify(rows, row, "released", f"{row['e164']} has been released: it was unpaid for 7 days.", now)
+            return
+        due_at = min(now + UNPAID_LOOK_MS, unpaid_since + UNPAID_LIMIT_MS)
+        rows.update(numbers, row["id"], {"unpaid_since": unpaid_since, "due_at": due_at})
+        if unpaid_since == now:
+            text = (
+                f"{row['e164']} costs {dollars_up(price)} a month, and your credit does not cover the next one. "
+                "Add credits within 7 days to keep it; after that it is released."
+            )
+            self._notify(rows, row, "unpaid", text, now)
+
+    def _notify(self, rows: Rows, row: Row, kind: str, text: str, now: int) -> None:
+        for user in rows.find(users, "org_id", row["org_id"]):
+            if user["verified_at"] is not None and not user["email"].startswith("removed:"):
+                # The same notice has the same id, however often this is folded.
+                mail_id = str(uuid5(UUID(self.hold_id), f"{kind}:{user['id']}"))
+                facts = {"subject": f"Your number {row['e164']} is {kind}", "text": f"{text}\n"}
+                send_mail(rows, mail_id, "notice", user["email"], facts, row["org_id"], now)
