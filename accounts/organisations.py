@@ -56,3 +56,14 @@ async def timezone_of(connection: AsyncConnection, org_id: str) -> str:
     """An IANA name, for example `America/New_York`."""
     query = select(organisations.c.timezone).where(organisations.c.id == org_id)
     return str((await connection.execute(query)).scalar_one())
+
+
+async def find_invitation(connection: AsyncConnection, invitation_id: str, now: int) -> dict[str, str] | None:
+    """`id`, `email` and `organisation` (its name) of an invitation that can still be accepted."""
+    query = (
+        select(invitations.c.id, invitations.c.email, organisations.c.name.label("organisation"))
+        .join(organisations, organisations.c.id == invitations.c.org_id)
+        .where(invitations.c.id == invitation_id, invitations.c.ended_at.is_(None), invitations.c.expires_at > now)
+    )
+    row = (await connection.execute(query)).mappings().first()
+    return None if row is None else dict(row)

@@ -9,9 +9,11 @@ from collections.abc import Callable
 
 import structlog
 from quart import Quart, Response, request
+from quart_auth import QuartAuth
 from quart_schema import QuartSchema
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from accounts.sessions import configure_cookies
 from billing import api as billing_api
 from billing import usage_api
 from config import health
@@ -25,12 +27,20 @@ from config.machinery import Machinery
 from config.migrate import migrate_embedded
 from config.rate_limit import RateLimit
 from config.settings import Settings, load
+from dashboard import account_pages, billing_pages, call_pages, entrance, live
+from dashboard.live import Bell
+from dashboard.web import error_html, static_file
+from voice import agents_api, numbers_api
 from voice import api as voice_api
 from voice.signature import SignatureCheck
 from webhooks import stripe as stripe_webhooks
 from webhooks import twilio as twilio_webhooks
 
 log = structlog.get_logger(__name__)
+
+LOGINS_PER_MINUTE = 10
+SIGN_UPS_PER_MINUTE = 5
+DASHBOARD = (entrance, call_pages, billing_pages, account_pages, live)
 
 
 def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart:
@@ -46,21 +56,38 @@ def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart
         database=machinery.database,
         door=machinery.door,
         calls=machinery.calls,
+        agents=machinery.agents,
+        numbers=machinery.numbers,
         topups=machinery.topups,
         signature=SignatureCheck(settings.carrier_auth_token, settings.public_base_url),
         rate_limit=RateLimit(settings.rate_limit_per_minute),
+        login_limit=RateLimit(LOGINS_PER_MINUTE),
+        sign_up_limit=RateLimit(SIGN_UPS_PER_MINUTE),
     )
+    configure_cookies(app, settings)
     _add_lifecycle(app, machinery)
     _add_errors(app)
-    for room in (voice_api, billing_api, usage_api, twilio_webhooks, stripe_webhooks, health):
+    for room in (
+        voice_api,
+        agents_api,
+        numbers_api,
+        billing_api,
+        usage_api,
+        twilio_webhooks,
+        stripe_webhooks,
+        health,
+        *DASHBOARD,
+    ):
         app.register_blueprint(room.blueprint)
+    app.add_url_rule("/static/<path:name>", "static", static_file)
+    QuartAuth(app)
     app.asgi_app = hearing_out(app.asgi_app)  # type: ignore[method-assign, assignment]
     QuartSchema(app, openapi_path="/openapi.json", swagger_ui_path=None, redoc_ui_path=None, scalar_ui_path=None)
     return app
 
 
 def _add_lifecycle(app: Quart, machinery: Machinery) -> None:
-    tasks: list[asyncio.Task[None]] = []
+    bell = app.extensions["bell"] = Bell(machinery.door)
 
     @app.before_serving
     async def start() -> None:
@@ -68,14 +95,11 @@ def _add_lifecycle(app: Quart, machinery: Machinery) -> None:
             await asyncio.to_thread(migrate_embedded, machinery.settings.database_url)
         await machinery.open()
         if machinery.database.is_sqlite:
-            tasks.append(asyncio.create_task(machinery.sweeper.run(machinery.settings.sweep_interval_seconds)))
-            tasks.append(asyncio.create_task(machinery.topup_upkeep.run()))
+            machinery.begin_work()
 
     @app.after_serving
     async def stop() -> None:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        bell.stop()
         await machinery.close()
 
 
@@ -91,6 +115,8 @@ def _add_errors(app: Quart) -> None:
     def handle(kind: type[Exception], make: Callable[[Exception], ApiError]) -> None:
         async def handler(error: Exception) -> Response:
             made = error if isinstance(error, ApiError) else make(error)
+            if _is_page():
+                return error_html(made.status, structlog.contextvars.get_contextvars().get("request_id", ""))
             return answer(made.body, made.status, made.headers)
 
         app.register_error_handler(kind, handler)
@@ -105,6 +131,12 @@ def _add_errors(app: Quart) -> None:
     )
     handle(HTTPException, _http_error)
     handle(Exception, _unexpected)
+
+
+def _is_page() -> bool:
+    """Whether a person looks at this address: everything but the API, the callbacks and the probes."""
+    for_programs = ("/v1/", "/webhooks/twilio", "/webhooks/stripe", "/openapi.json", "/healthz", "/readyz", "/metrics")
+    return not request.path.startswith(for_programs) and request.accept_mimetypes.accept_html
 
 
 def _busy(message: str) -> ApiError:

@@ -7,6 +7,8 @@ import asyncio
 
 import structlog
 
+from accounts.links import Links
+from accounts.mailer import Mailer
 from billing.tables import wallets
 from billing.topup_service import Topups
 from billing.topup_upkeep import TopupUpkeep
@@ -15,8 +17,10 @@ from config.clock import Clock, now_ms
 from config.database import Database
 from config.door import Door
 from config.settings import Settings
+from voice.agent_service import Agents
 from voice.call import Policy
 from voice.carrier import Addresses, Carrier
+from voice.number_service import Numbers
 from voice.outbox import Outbox
 from voice.service import Calls
 from voice.sweeper import Sweeper
@@ -51,17 +55,36 @@ class Machinery:
         self.bank = Bank(settings.bank_key, settings.bank_base_url)
         self.topups = Topups(self.database, self.door, self.bank, settings, clock)
         self.topup_upkeep = TopupUpkeep(self.topups)
+        self.mailer = Mailer(
+            self.database, self.door, settings.mail_url, settings.public_base_url, Links(settings.signing_secret), clock
+        )
+        self._work: list[asyncio.Task[None]] = []
         self.calls = Calls(self.database, self.door, self.outbox, settings, self.policy)
+        self.agents = Agents(self.database, self.door, settings)
+        self.numbers = Numbers(self.database, self.door, self.carrier, settings, clock)
 
     async def open(self) -> None:
         self.door.open()
         await self.carrier.open()
 
+    def begin_work(self) -> None:
+        """What goes on in the background: on Postgres in the worker, on the embedded database beside the web."""
+        jobs = (
+            self.sweeper.run(self.settings.sweep_interval_seconds),
+            self.numbers.run(),
+            self.topup_upkeep.run(),
+            self.mailer.run(),
+        )
+        self._work += [asyncio.create_task(job) for job in jobs]
+
     async def close(self) -> None:
         """What was accepted is finished first."""
+        for task in self._work:
+            task.cancel()
+        await asyncio.gather(*self._work, return_exceptions=True)
         try:
             async with asyncio.timeout(SHUTDOWN_SECONDS):
-                await asyncio.gather(self.outbox.idle(), self.topups.idle())
+                await asyncio.gather(self.outbox.idle(), self.topups.idle(), self.numbers.idle())
         except TimeoutError:
             log.warning("shutdown_with_work_left", tasks=self.outbox.depth)
         await self.door.close()

@@ -169,6 +169,12 @@ class Settings(BaseSettings):
         return self.stripe_api_base_url or (f"{SIMULATOR_URL}/stripe" if self.simulated_bank else STRIPE_API_URL)
 
     @property
+    def checkout_origin(self) -> str:
+        """Where customers pay."""
+        own = urlsplit(self.bank_base_url)
+        return "https://checkout.stripe.com" if self.bank_base_url == STRIPE_API_URL else f"{own.scheme}://{own.netloc}"
+
+    @property
     def bank_webhook_secrets(self) -> tuple[str, ...]:
         """Signatures of any of these are believed; several during a rotation. None where no payments are taken."""
         given = tuple(secret.get_secret_value() for secret in self.stripe_webhook_secrets)

@@ -213,7 +213,7 @@ def _forgot(theme: Theme) -> str:
 
 @shown("reset")
 def _reset(theme: Theme) -> str:
-    form = views.Form({}, {"password": "Choose 12 characters or more."})
+    form = views.Form({}, {"password": "Choose 8 characters or more."})
     frame = gate("Choose a new password", theme)
     return render("reset.html", gate=frame, form=form, token="r1", email="dana@example.com")
 
