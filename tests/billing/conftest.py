@@ -1,10 +1,14 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+from sqlalchemy import select
 
+from billing.tables import wallets
+from billing.wallet import Wallet
 from config.database import Database
 from config.door import Door
-from tests.billing.books import Books, assert_sound
+from tests.billing.books import Books, all_transfers, assert_sound
+from tests.shop import Shop, open_shop
 
 OpenBooks = Callable[..., Awaitable[Books]]
 
@@ -21,3 +25,28 @@ async def open_books(door: Door, database: Database) -> AsyncIterator[OpenBooks]
     yield open_books
     for books in opened:
         assert_sound(await books.wallet(), await books.transfers())
+
+
+@pytest.fixture
+async def shop(sqlite_url: str) -> AsyncIterator[Shop]:
+    async with open_shop(sqlite_url) as shop:
+        yield shop
+        await assert_books_sound(shop)
+
+
+@pytest.fixture
+async def any_shop(database_url: str) -> AsyncIterator[Shop]:
+    """On SQLite and on Postgres."""
+    async with open_shop(database_url) as shop:
+        yield shop
+        await assert_books_sound(shop)
+
+
+async def assert_books_sound(shop: Shop) -> None:
+    """Whatever a test did, every wallet is what its transfers say."""
+    async with shop.server.database.read() as connection:
+        found = (await connection.execute(select(wallets))).all()
+    history = await all_transfers(shop.server.database)
+    for row in found:
+        own = [transfer for transfer in history if transfer.org_id == row.id]
+        assert_sound(Wallet(row.balance, row.held, row.sequence), own)
