@@ -15,6 +15,7 @@ from billing.rating import LONGEST_MAXIMUM_SECONDS, SHORTEST_MAXIMUM_SECONDS
 from config.clock import iso, new_id
 from config.database import Database
 from config.door import Door
+from config.egress import LONGEST_URL
 from config.errors import ApiError, invalid, not_found
 from config.settings import Settings
 from voice.agents import (
@@ -31,7 +32,6 @@ from voice.agents import (
 from voice.dialling import NotDiallable, check_number
 from voice.numbers import active_number_objects
 from voice.tool_shapes import Returns, Tools, check_addresses, tools_as_kept
-from voice.web_addresses import LONGEST_URL
 
 LONGEST_TEXT, LONGEST_SENTENCE, MOST_NUMBERS = 20_000, 1_000, 100
 SHORTEST_SILENCE_SECONDS, LONGEST_SILENCE_SECONDS = 3, 120

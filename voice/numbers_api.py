@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, StrictBool, StrictStr, StringConstraints
 from quart import Blueprint, Response
 
 from accounts.auth import caller, require_key
+from config.egress import LONGEST_URL
 from config.errors import invalid, not_found
 from config.http import Cursor, answer, body_as, query_as
 from voice.agent_service import Id, Language, LongText
@@ -16,7 +17,6 @@ from voice.number_service import numbers_service
 from voice.numbers import is_own_number, list_numbers
 from voice.tool_shapes import Returns, Tools, check_addresses, tools_as_kept
 from voice.verified_numbers import list_verified, verified_object
-from voice.web_addresses import LONGEST_URL
 
 blueprint = Blueprint("numbers", __name__)
 blueprint.before_request(require_key)

@@ -22,8 +22,8 @@ from pydantic import (
     model_validator,
 )
 
+from config.egress import Refused, check_url
 from config.errors import invalid
-from voice.web_addresses import fault_of
 
 MOST_TOOLS = 16
 MOST_PROPERTIES = 64
@@ -151,5 +151,7 @@ def check_addresses(webhook_url: str | None, tools: Sequence[Mapping[str, Any]] 
     addresses = [("webhook_url", webhook_url)] if webhook_url is not None else []
     addresses += [(f"tools.{at}.url", tool["url"]) for at, tool in enumerate(tools or ()) if tool["type"] == "http"]
     for field, address in addresses:
-        if (fault := fault_of(address, allow_private=allow_private)) is not None:
-            raise invalid(field, f"`{field}` {fault}.", "invalid_url")
+        try:
+            check_url(address, allow_private)
+        except Refused as refusal:
+            raise invalid(field, f"`{field}`: {refusal}", "invalid_url") from None
