@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from accounts.tables import organisations
 from billing.tables import auto_recharges, operator_actions, reversals, topups, transfers, wallets
 from billing.topup_rows import Heard, ids_from, pay_in
 from billing.topup_rules import TopupStatus, credit_of
@@ -47,6 +48,34 @@ class RecordAction:
 
     def fold(self, rows: Rows, now: int) -> None:
         self.action.insert(rows, now)
+
+
+@dataclass(frozen=True, slots=True)
+class SuspendOrganisation:
+    """No new calls and no payments for an organisation, or (not `is_suspended`) as usual again."""
+
+    org_id: str
+    is_suspended: bool
+    action: OperatorAction
+
+    def locate(self) -> Sequence[Read]:
+        return ()
+
+    def organisations(self, located: Rows) -> Iterable[str]:
+        return (self.org_id,)
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        return (Read(organisations, "id", (self.org_id,)), Read(operator_actions, "id", (self.action.id,)))
+
+    def fold(self, rows: Rows, now: int) -> bool:
+        """Whether there is such an organisation."""
+        row = rows.get(organisations, self.org_id)
+        if row is None:
+            return False
+        if (row["suspended_at"] is not None) != self.is_suspended:
+            rows.update(organisations, self.org_id, {"suspended_at": now if self.is_suspended else None})
+        self.action.insert(rows, now)
+        return True
 
 
 @dataclass(frozen=True, slots=True)

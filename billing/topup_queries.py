@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.auto_recharge import Recharge
-from billing.tables import auto_recharges, reversals, stripe_customers, topups, wallets
+from billing.tables import auto_recharges, operator_actions, reversals, stripe_customers, topups, wallets
 from billing.topup_rules import Phase, ReversalKind, ReversalSeen, TopupKind, TopupStatus
 from config.clock import iso
 
@@ -43,6 +43,28 @@ def topup_object(row: Row) -> dict[str, Any]:
         "paid_at": iso(row["paid_at"]),
         "expires_at": iso(row["expires_at"]),
     }
+
+
+def operator_object(row: Row) -> dict[str, Any]:
+    """The same with what only an operator sees."""
+    names = ("org_id", "review_reason", "paid_cents", "livemode", "stripe_session_id", "stripe_customer_id")
+    return {**topup_object(row), "status": row["status"], **{name: row[name] for name in names}}
+
+
+async def list_all(connection: AsyncConnection, *, status: str | None, org_id: str | None, limit: int) -> list[Row]:
+    """Newest first, of all organisations or one."""
+    query = select(topups).order_by(topups.c.id.desc()).limit(limit)
+    if status is not None:
+        query = query.where(topups.c.status == status)
+    if org_id is not None:
+        query = query.where(topups.c.org_id == org_id)
+    return await _rows(connection, query)
+
+
+async def list_actions(connection: AsyncConnection, *, org_id: str | None, limit: int) -> list[Row]:
+    """What operators did, newest first."""
+    query = select(operator_actions).order_by(operator_actions.c.id.desc()).limit(limit)
+    return await _rows(connection, query if org_id is None else query.where(operator_actions.c.org_id == org_id))
 
 
 async def list_topups(

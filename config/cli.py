@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from config import operator_cli
 from config.settings import BadSettings, Settings, load
 
 if TYPE_CHECKING:
@@ -343,6 +344,8 @@ def with_machinery(work: Callable[[Any], Awaitable[Any]]) -> Any:
 
     return run_safely(run)
 
+
+operator_cli.register(main, org)
 
 if __name__ == "__main__":
     sys.exit(main())

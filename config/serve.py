@@ -50,10 +50,14 @@ def work(settings: Settings) -> int:
     async def run() -> None:
         machinery = Machinery(settings)
         await machinery.open()
-        task = asyncio.create_task(machinery.sweeper.run(settings.sweep_interval_seconds))
+        tasks = [
+            asyncio.create_task(machinery.sweeper.run(settings.sweep_interval_seconds)),
+            asyncio.create_task(machinery.topup_upkeep.run()),
+        ]
         await _stopped()
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await machinery.close()
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -130,11 +134,14 @@ def simulator_for(settings: Settings, *arguments: str) -> Iterator[Simulator | N
         return
     found = _probe(settings)
     if found is not None or not _is_free(settings.carrier_base_url):
+        _introduce_bank(settings, found)
         yield found
         return
     process = subprocess.Popen(_command(settings, arguments), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # noqa: S603
     try:
-        yield _started(settings, process)
+        started = _started(settings, process)
+        _introduce_bank(settings, started)
+        yield started
     finally:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -150,7 +157,6 @@ def _command(settings: Settings, arguments: tuple[str, ...]) -> list[str]:
         *(sys.executable, "-m", "simulator"),
         *("--host", address.hostname or "", "--port", str(address.port or 80)),
         *("--account-sid", settings.carrier_account_sid, "--auth-token", settings.carrier_auth_token),
-        *("--stripe-webhook-url", f"{settings.public_base_url}/webhooks/stripe"),
         *mailbox,
         *arguments,
     ]
@@ -176,6 +182,22 @@ def _probe(settings: Settings) -> Simulator | None:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return None
+
+
+def _introduce_bank(settings: Settings, simulator: Simulator | None) -> None:
+    """Have the simulated bank tell us of payments. It refuses an address beyond this machine: then what it knows is
+    asked for, on the way back from paying and every quarter of an hour."""
+    if simulator is None or not settings.simulated_bank:
+        return
+    wanted = {
+        "webhook_url": f"{settings.public_base_url}/webhooks/stripe",
+        "webhook_secrets": settings.bank_webhook_secrets,
+    }
+    request = urllib.request.Request(  # noqa: S310
+        f"{simulator.url}/_sim/stripe/settings", json.dumps(wanted).encode(), {"Content-Type": "application/json"}
+    )
+    with contextlib.suppress(OSError):
+        urllib.request.urlopen(request, timeout=PROBE_TIMEOUT_SECONDS).close()  # noqa: S310
 
 
 def _is_free(url: str) -> bool:

@@ -1,0 +1,177 @@
+"""The operator's side of the command line: top-ups in review, refunds of unspent credit, suspensions, and their trail.
+
+Invariant: nothing is decided here without a reason; every decision leaves a row that says who did what, when and why.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from config.database import Database
+    from config.door import Door
+    from config.machinery import Machinery
+    from config.settings import Settings
+
+STATUSES = ("pending", "processing", "paid", "expired", "failed", "review", "rejected")
+LONGEST_REASON = 500
+
+
+def _given_reason(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if not value.strip() or len(value) > LONGEST_REASON or not value.isprintable():
+        raise click.BadParameter(f"say why, in at most {LONGEST_REASON} printable characters")
+    return value.strip()
+
+
+def _operator(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
+    import getpass
+
+    return value or getpass.getuser()
+
+
+reason_option = click.option("--reason", required=True, callback=_given_reason, help="Kept in the trail.")
+operator_option = click.option(
+    "--operator", callback=_operator, envvar="CALLINGBOX_OPERATOR", help="Who you are; the system's user if left out."
+)
+
+
+@click.group()
+def topup() -> None:
+    """Top-ups: what customers paid."""
+
+
+@topup.command("list")
+@click.option("--status", type=click.Choice(STATUSES))
+@click.option("--org", "org_id", help="Of this organisation alone.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 1000))
+def topup_list(status: str | None, org_id: str | None, limit: int) -> None:
+    """Top-ups, newest first. `--status review`: the ones that wait for you."""
+    from billing.topup_queries import list_all, operator_object
+    from config.cli import show, through_door
+
+    async def work(database: "Database", door: "Door", settings: "Settings") -> Any:
+        async with database.read() as connection:
+            rows = await list_all(connection, status=status, org_id=org_id, limit=limit)
+        return {"data": [operator_object(row) for row in rows]}
+
+    show(through_door(work))
+
+
+@topup.command("resolve")
+@click.argument("topup_id")
+@click.option("--credit/--reject", "credit", default=None, help="Give the credit, or none.")
+@click.option("--org", "org_id", help="Whose payment it is, where nobody knows.")
+@click.option("--amount-cents", type=click.IntRange(1, 10**9), help="Credit this much instead of what was asked for.")
+@reason_option
+@operator_option
+def topup_resolve(
+    topup_id: str, credit: bool | None, org_id: str | None, amount_cents: int | None, reason: str, operator: str
+) -> None:
+    """End the review of TOPUP_ID with --credit or --reject. A rejected payment is to be refunded at Stripe."""
+    from billing.topup_queries import operator_object
+
+    if credit is None:
+        raise click.UsageError("say --credit or --reject")
+
+    async def work(machinery: "Machinery") -> Any:
+        row = await machinery.topups.resolve(
+            topup_id, operator, reason, credit=credit, org_id=org_id, amount_cents=amount_cents
+        )
+        return operator_object(row)
+
+    _run(work)
+
+
+@topup.command("refund")
+@click.argument("topup_id")
+@click.option("--amount-cents", type=click.IntRange(1, 10**9), help="Less than all that is unspent.")
+@reason_option
+@operator_option
+def topup_refund(topup_id: str, amount_cents: int | None, reason: str, operator: str) -> None:
+    """Pay the unspent credit of TOPUP_ID back to the card it came from."""
+    from billing.topup_queries import operator_object
+
+    async def work(machinery: "Machinery") -> Any:
+        return operator_object(await machinery.topups.refund(topup_id, operator, reason, amount_cents))
+
+    _run(work)
+
+
+@topup.command("reconcile")
+def topup_reconcile() -> None:
+    """Ask Stripe now about open top-ups, recent refunds and disputes, as the worker does every quarter of an hour."""
+    _run(lambda machinery: machinery.topup_upkeep.reconcile())
+
+
+@click.command()
+@click.option("--org", "org_id", help="About this organisation alone.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 1000))
+def trail(org_id: str | None, limit: int) -> None:
+    """What operators did, newest first."""
+    from billing.topup_queries import list_actions
+    from config.cli import show, through_door
+    from config.clock import iso
+
+    async def work(database: "Database", door: "Door", settings: "Settings") -> Any:
+        async with database.read() as connection:
+            rows = await list_actions(connection, org_id=org_id, limit=limit)
+        return {"data": [{**row, "created_at": iso(row["created_at"])} for row in rows]}
+
+    show(through_door(work))
+
+
+@click.command("suspend")
+@click.argument("org_id")
+@reason_option
+@operator_option
+def org_suspend(org_id: str, reason: str, operator: str) -> None:
+    """Refuse new calls and payments of ORG_ID; what is under way goes on."""
+    _set_suspended(org_id, reason, operator, is_suspended=True)
+
+
+@click.command("resume")
+@click.argument("org_id")
+@reason_option
+@operator_option
+def org_resume(org_id: str, reason: str, operator: str) -> None:
+    """Lift the suspension of ORG_ID."""
+    _set_suspended(org_id, reason, operator, is_suspended=False)
+
+
+def _set_suspended(org_id: str, reason: str, operator: str, *, is_suspended: bool) -> None:
+    from billing.operator_commands import OperatorAction, SuspendOrganisation
+    from config.cli import show, through_door
+    from config.clock import new_id
+
+    name = "org_suspend" if is_suspended else "org_resume"
+    action = OperatorAction(new_id(), operator, name, org_id, reason, org_id)
+
+    async def work(database: "Database", door: "Door", settings: "Settings") -> Any:
+        if not await door.submit(SuspendOrganisation(org_id, is_suspended, action)):
+            raise click.ClickException(f"there is no organisation {org_id}")
+        return {"org_id": org_id, "suspended": is_suspended}
+
+    show(through_door(work))
+
+
+def register(main: click.Group, org: click.Group) -> None:
+    """Add these commands to the command line."""
+    for group, command in ((main, topup), (main, trail), (org, org_suspend), (org, org_resume)):
+        group.add_command(command)
+
+
+def _run(work: "Callable[[Machinery], Awaitable[Any]]") -> None:
+    """Show what `work` gives; its refusals are one line each."""
+    from billing.topup_service import Refused
+    from billing.topups import BankUnavailable
+    from config.cli import show, with_machinery
+
+    try:
+        show(with_machinery(work))
+    except Refused as error:
+        raise click.ClickException(str(error)) from None
+    except BankUnavailable as error:
+        hint = "it may have been done; look again with: callingbox-server topup reconcile"
+        raise click.ClickException(f"{error}: {hint}") from None
