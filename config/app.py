@@ -26,7 +26,7 @@ from config.logs import configure
 from config.machinery import Machinery
 from config.migrate import migrate_embedded
 from config.rate_limit import RateLimit
-from config.settings import Settings, load
+from config.settings import Settings, load_or_exit
 from dashboard import account_pages, billing_pages, call_pages, entrance, live
 from dashboard.live import Bell
 from dashboard.web import error_html, static_file
@@ -44,8 +44,9 @@ DASHBOARD = (entrance, call_pages, billing_pages, account_pages, live)
 
 
 def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart:
-    """The web application; on the embedded database it also does the worker's work. Raises BadSettings."""
-    settings = settings or load()
+    """The web application; on the embedded database it also does the worker's work. Without settings: those of
+    the environment."""
+    settings = settings or load_or_exit()
     configure(settings.log_level)
     app = Quart("callingbox", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES

@@ -4,6 +4,8 @@ Invariant: after `load` every value is usable as it stands; what is wrong ends t
 no secret ever appears in one of them.
 """
 
+import sys
+from collections.abc import Iterator
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -97,44 +99,48 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Settings":
-        if hold_milli_cents(SHORTEST_MAXIMUM_SECONDS, self.rate_milli_cents_per_minute) < 1:
-            raise ValueError("RATE_MILLI_CENTS_PER_MINUTE: a hold must be at least 1 milli-cent")
-        if bool(self.twilio_account_sid) != bool(self.twilio_auth_token.get_secret_value()):
-            raise ValueError("TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN: set both, or neither for the simulated network")
-        self._check_money_keys()
-        if self.real_network and len(self.secret_key.get_secret_value()) < MINIMUM_SECRET_LENGTH:
-            raise ValueError(f"SECRET_KEY: set it to at least {MINIMUM_SECRET_LENGTH} random characters")
+        faults = list(self._faults())
+        if faults:
+            raise ValueError("\n".join(faults))
         return self
 
-    def _check_money_keys(self) -> None:
+    def _faults(self) -> Iterator[str]:
+        """What is wrong with values that are each right, a line each."""
+        if hold_milli_cents(SHORTEST_MAXIMUM_SECONDS, self.rate_milli_cents_per_minute) < 1:
+            yield "RATE_MILLI_CENTS_PER_MINUTE: a hold must be at least 1 milli-cent"
+        if bool(self.twilio_account_sid) != bool(self.twilio_auth_token.get_secret_value()):
+            yield "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN: set both, or neither for the simulated network"
+        if self.real_network and len(self.secret_key.get_secret_value()) < MINIMUM_SECRET_LENGTH:
+            yield f"SECRET_KEY: set it to at least {MINIMUM_SECRET_LENGTH} random characters"
+        yield from self._key_faults()
+
+    def _key_faults(self) -> Iterator[str]:
         """A live key beside a test set-up would move real money by mistake; a test key beside a live one gives real
         calls for payments that never happened."""
         key = self.stripe_secret_key.get_secret_value()
         if key and not key.startswith(("sk_test_", "rk_test_", *LIVE_KEYS)):
-            raise ValueError("STRIPE_SECRET_KEY: must begin with sk_test_ or sk_live_")
-        if self.bank_livemode:
-            self._check_live_key()
+            yield "STRIPE_SECRET_KEY: must begin with sk_test_ or sk_live_"
+        elif self.bank_livemode:
+            yield from self._live_key_faults()
         elif key and self.real_network and not self.allow_test_payments:
-            raise ValueError(
+            yield (
                 "STRIPE_SECRET_KEY: a test key beside the real telephone network sells real calls for test cards; use "
                 "a live key, or set ALLOW_TEST_PAYMENTS=true while nobody else can sign up"
             )
 
-    def _check_live_key(self) -> None:
+    def _live_key_faults(self) -> Iterator[str]:
         if self.stripe_api_base_url not in ("", STRIPE_API_URL):
-            raise ValueError(
-                "STRIPE_SECRET_KEY: a live key works only with Stripe's own address; unset STRIPE_API_BASE_URL"
-            )
+            yield "STRIPE_SECRET_KEY: a live key works only with Stripe's own address; unset STRIPE_API_BASE_URL"
         if not self.real_network:
-            raise ValueError(
+            yield (
                 "STRIPE_SECRET_KEY: a live key beside the simulated telephone network; set the Twilio keys and unset "
                 "TWILIO_API_BASE_URL"
             )
         if urlsplit(self.public_base_url).scheme != "https":
-            raise ValueError("STRIPE_SECRET_KEY: a live key needs a public https address; set PUBLIC_BASE_URL")
+            yield "STRIPE_SECRET_KEY: a live key needs a public https address; set PUBLIC_BASE_URL"
         secrets = self.bank_webhook_secrets
         if not secrets or SIMULATED_STRIPE_WEBHOOK_SECRET in secrets:
-            raise ValueError("STRIPE_WEBHOOK_SECRETS: a live key needs the signing secret of your webhook at Stripe")
+            yield "STRIPE_WEBHOOK_SECRETS: a live key needs the signing secret of your webhook at Stripe"
 
     @property
     def simulated_network(self) -> bool:
@@ -221,9 +227,18 @@ def load() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        raise BadSettings([_line(fault["loc"], fault["msg"]) for fault in error.errors()]) from None
+        raise BadSettings([line for fault in error.errors() for line in _lines(fault["loc"], fault["msg"])]) from None
 
 
-def _line(location: tuple[int | str, ...], message: str) -> str:
+def load_or_exit() -> Settings:
+    """For a process whose starter shows only its output: one line per fault on standard error, exit code 1."""
+    try:
+        return load()
+    except BadSettings as error:
+        sys.stderr.writelines(f"callingbox-server: {fault}\n" for fault in error.faults)
+        raise SystemExit(1) from None
+
+
+def _lines(location: tuple[int | str, ...], message: str) -> list[str]:
     text = message.removeprefix("Value error, ")
-    return f"{str(location[0]).upper()}: {text[0].lower()}{text[1:]}" if location else text
+    return [f"{str(location[0]).upper()}: {text[0].lower()}{text[1:]}"] if location else text.splitlines()
