@@ -30,6 +30,11 @@ EVENT_TYPES = (*CALL_EVENTS, *ACCOUNT_EVENTS)
 _ORDER = {name: place for place, name in enumerate((*EVENT_TYPES, TEST_EVENT))}
 
 
+def event_order(name: str) -> int:
+    """Its place among facts of the same millisecond."""
+    return _ORDER[name]
+
+
 def record_event(
     rows: Rows, org_id: str, name: str, key: str, state: Mapping[str, Any], now: int, call_id: str | None = None
 ) -> None:

@@ -33,6 +33,7 @@ from dashboard.web import error_html, static_file
 from voice import agents_api, numbers_api
 from voice import api as voice_api
 from voice.signature import SignatureCheck
+from webhooks import api as webhooks_api
 from webhooks import stripe as stripe_webhooks
 from webhooks import twilio as twilio_webhooks
 
@@ -60,6 +61,7 @@ def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart
         agents=machinery.agents,
         numbers=machinery.numbers,
         topups=machinery.topups,
+        egress=machinery.egress,
         signature=SignatureCheck(settings.carrier_auth_token, settings.public_base_url),
         rate_limit=RateLimit(settings.rate_limit_per_minute),
         login_limit=RateLimit(LOGINS_PER_MINUTE),
@@ -74,6 +76,7 @@ def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart
         numbers_api,
         billing_api,
         usage_api,
+        webhooks_api,
         twilio_webhooks,
         stripe_webhooks,
         health,

@@ -16,6 +16,7 @@ from billing.topups import Bank
 from config.clock import Clock, now_ms
 from config.database import Database
 from config.door import Door
+from config.egress import Egress
 from config.settings import Settings
 from voice.agent_service import Agents
 from voice.call import Policy
@@ -24,6 +25,7 @@ from voice.number_service import Numbers
 from voice.outbox import Outbox
 from voice.service import Calls
 from voice.sweeper import Sweeper
+from webhooks.sender import Sender
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +60,8 @@ class Machinery:
         self.mailer = Mailer(
             self.database, self.door, settings.mail_url, settings.public_base_url, Links(settings.signing_secret), clock
         )
+        self.egress = Egress(settings.allow_private_urls)
+        self.sender = Sender(self.database, self.door, self.egress, clock)
         self._work: list[asyncio.Task[None]] = []
         self.calls = Calls(self.database, self.door, self.outbox, settings, self.policy)
         self.agents = Agents(self.database, self.door, settings)
@@ -66,6 +70,7 @@ class Machinery:
     async def open(self) -> None:
         self.door.open()
         await self.carrier.open()
+        await self.egress.open()
 
     def begin_work(self) -> None:
         """What goes on in the background: on Postgres in the worker, on the embedded database beside the web."""
@@ -74,6 +79,7 @@ class Machinery:
             self.numbers.run(),
             self.topup_upkeep.run(),
             self.mailer.run(),
+            self.sender.run(),
         )
         self._work += [asyncio.create_task(job) for job in jobs]
 
@@ -84,10 +90,11 @@ class Machinery:
         await asyncio.gather(*self._work, return_exceptions=True)
         try:
             async with asyncio.timeout(SHUTDOWN_SECONDS):
-                await asyncio.gather(self.outbox.idle(), self.topups.idle(), self.numbers.idle())
+                await asyncio.gather(self.outbox.idle(), self.topups.idle(), self.numbers.idle(), self.sender.idle())
         except TimeoutError:
             log.warning("shutdown_with_work_left", tasks=self.outbox.depth)
         await self.door.close()
         await self.carrier.close()
         await self.bank.close()
+        await self.egress.close()
         await self.database.close()

@@ -15,6 +15,7 @@ webhook_endpoints = Table(
     metadata,
     Column("id", String(36), primary_key=True),
     Column("org_id", String(36), ForeignKey("organisations.id"), nullable=False),
+    Column("listed_org_id", String(36), nullable=True, index=True),  # the same; null: deleted
     Column("url", Text, nullable=False),
     Column("description", Text, nullable=True),
     Column("enabled_events", JSON, nullable=False),  # names, or ["*"]
@@ -26,8 +27,6 @@ webhook_endpoints = Table(
     Column("signing_secret", String(64), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
-    Column("deleted_at", BigInteger, nullable=True),
-    Index(None, "org_id", "id"),
 )
 
 webhook_secrets = Table(

@@ -1,4 +1,4 @@
--- Made from the migrations with this digest, by `make schema`: 5ca388ed19f83ea1e43c79c677d7982f9b04ca78bbd13f1499ee1a65443c5948
+-- Made from the migrations with this digest, by `make schema`: 3d6ea5bfb787319091525f758e8ba0f0f672307ffce5336d29c671ff8e786ca0
 CREATE TABLE agent_numbers (
 	id TEXT NOT NULL, 
 	org_id VARCHAR(36) NOT NULL, 
@@ -464,6 +464,7 @@ CREATE TABLE webhook_deliveries (
 CREATE TABLE webhook_endpoints (
 	id VARCHAR(36) NOT NULL, 
 	org_id VARCHAR(36) NOT NULL, 
+	listed_org_id VARCHAR(36), 
 	url TEXT NOT NULL, 
 	description TEXT, 
 	enabled_events JSON NOT NULL, 
@@ -474,7 +475,6 @@ CREATE TABLE webhook_endpoints (
 	signing_secret VARCHAR(64) NOT NULL, 
 	created_at BIGINT NOT NULL, 
 	updated_at BIGINT NOT NULL, 
-	deleted_at BIGINT, 
 	CONSTRAINT pk_webhook_endpoints PRIMARY KEY (id), 
 	CONSTRAINT fk_webhook_endpoints_org_id FOREIGN KEY(org_id) REFERENCES organisations (id)
 );
@@ -528,7 +528,7 @@ CREATE UNIQUE INDEX uq_numbers_held ON numbers (e164) WHERE status IN ('pending'
 CREATE INDEX ix_sessions_expires_at ON sessions (expires_at);
 CREATE INDEX ix_sessions_user_id ON sessions (user_id);
 CREATE INDEX ix_users_org_id ON users (org_id);
-CREATE INDEX ix_webhook_endpoints_org_id_id ON webhook_endpoints (org_id, id);
+CREATE INDEX ix_webhook_endpoints_listed_org_id ON webhook_endpoints (listed_org_id);
 CREATE TRIGGER transfers_refuse_update BEFORE UPDATE ON transfers
         BEGIN SELECT RAISE(ABORT, 'transfers are never changed or deleted'); END;
 CREATE TRIGGER transfers_refuse_delete BEFORE DELETE ON transfers

@@ -653,6 +653,7 @@ def upgrade() -> None:
         "webhook_endpoints",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("listed_org_id", sa.String(length=36), nullable=True),
         sa.Column("url", sa.Text(), nullable=False),
         sa.Column("description", sa.Text(), nullable=True),
         sa.Column("enabled_events", sa.JSON(), nullable=False),
@@ -663,17 +664,16 @@ def upgrade() -> None:
         sa.Column("signing_secret", sa.String(length=64), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
-        sa.Column("deleted_at", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["org_id"], ["organisations.id"], name=op.f("fk_webhook_endpoints_org_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_endpoints")),
     )
-    op.create_index(op.f("ix_webhook_endpoints_org_id_id"), "webhook_endpoints", ["org_id", "id"], unique=False)
+    op.create_index(op.f("ix_webhook_endpoints_listed_org_id"), "webhook_endpoints", ["listed_org_id"], unique=False)
     for statement in APPEND_ONLY[op.get_bind().dialect.name]:
         op.execute(statement)
 
 
 def downgrade() -> None:
-    op.drop_index(op.f("ix_webhook_endpoints_org_id_id"), table_name="webhook_endpoints")
+    op.drop_index(op.f("ix_webhook_endpoints_listed_org_id"), table_name="webhook_endpoints")
     op.drop_table("webhook_endpoints")
     op.drop_table("wallets")
     op.drop_index(op.f("ix_users_org_id"), table_name="users")
