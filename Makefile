@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup check test soak bench lock clean
+.PHONY: help run setup check test soak bench lock schema clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ bench: $(VENV)/.dev ## measure speed as ratios to references in the same run
 lock: $(VENV)/.dev ## resolve the dependencies again, pinned with hashes
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --extra dev -c requirements.lock pyproject.toml -o tests/requirements.lock
+
+schema: $(VENV)/.dev ## write the embedded database's first schema down from the migrations
+	$(BIN)/python -m config.migrate
 
 clean: ## remove the environment (data stays)
 	rm -rf $(VENV)
