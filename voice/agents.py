@@ -243,3 +243,13 @@ def primary_of(agent: Mapping[str, Any], number_ids: Sequence[str]) -> str | Non
     """The number it calls from unless told otherwise: the chosen one, else its oldest."""
     chosen: str | None = agent["primary_number_id"]
     return chosen if chosen in number_ids else next(iter(number_ids), None)
+
+
+async def primary_number(connection: AsyncConnection, org_id: str, agent_id: str) -> str | None:
+    """E.164 of the number that this agent calls from, None where there is none."""
+    agent = await find_agent(connection, org_id, agent_id)
+    if agent is None:
+        return None
+    number_id = primary_of(agent, (await numbers_of_agents(connection, org_id)).get(agent_id, ()))
+    found: str | None = (await connection.execute(select(numbers.c.e164).where(numbers.c.id == number_id))).scalar()
+    return found

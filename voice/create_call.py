@@ -16,7 +16,8 @@ from billing.rating import Terms, hold_milli_cents
 from billing.tables import transfers
 from config.rows import Read, Row, Rows
 from voice.advance import create_outbound
-from voice.agent_tables import do_not_call
+from voice.agent_tables import agent_numbers, agents, do_not_call
+from voice.agents import OUTBOUND, call_snapshot, own_agent
 from voice.call import Call, Policy
 from voice.calls import active_number, call_of, row_of
 from voice.effects import Dial
@@ -30,7 +31,11 @@ IDEMPOTENCY_KEPT_MS = 24 * 3_600_000
 
 @dataclass(frozen=True, slots=True)
 class CreateCall:
-    """Reserve the hold and write the intention to dial. `snapshot`: the cold columns of the call."""
+    """Reserve the hold and write the intention to dial.
+
+    `snapshot`: the cold columns of the call as they were asked for; what its agent has, if any, joins them here.
+    `from_number` is empty where none was given and none could be found.
+    """
 
     call_id: str
     org_id: str
@@ -42,7 +47,6 @@ class CreateCall:
     snapshot: Mapping[str, Any]
     max_duration_seconds: int | None = None
     agent_id: str | None = None
-    hangs_up_on_machine: bool = True
     idempotency_key: str | None = None
     body_digest: str = ""
 
@@ -81,6 +85,8 @@ class CreateCall:
             Read(do_not_call, "id", (self._listed_id,)),
             Read(transfers, "source_key", (self._hold_key,)),
         ]
+        if self.agent_id is not None:
+            reads += [Read(agents, "id", (self.agent_id,)), Read(agent_numbers, "agent_id", (self.agent_id,))]
         if self.idempotency_key is not None:
             reads.append(Read(idempotency_keys, "id", (self.key_id,)))
         return reads
@@ -98,10 +104,10 @@ class CreateCall:
         outcome = ledger.apply(rows, posting, now)
         assert isinstance(outcome, Transfer), outcome
         call, effects = create_outbound(call, self.policy)
-        rows.insert(calls, {**self.snapshot, **row_of(call)})
-        tell(rows, call, effects, now)
         organisation, terms = rows.get(organisations, self.org_id), self._terms
         assert organisation is not None
+        rows.insert(calls, {**self._kept(organisation, self._agent(rows)), **row_of(call)})
+        tell(rows, call, effects, now)
         tell_of_wallet(rows, organisation, wallet, ledger.wallet_in(rows, self.org_id), terms, self._hold_key, now)
         self._remember_key(rows, now)
         return Moved(call, effects)
@@ -110,15 +116,26 @@ class CreateCall:
         """The call as it would be created, or why not. Changes nothing."""
         organisation = rows.get(organisations, self.org_id)
         assert organisation is not None, "the API key belongs to an organisation"
-        call = self._call(organisation, now)
-        if (refusal := self._refusal(rows, organisation)) is not None:
+        agent = self._agent(rows)
+        call = self._call(organisation, agent, now)
+        if (refusal := self._refusal(rows, organisation, agent)) is not None:
             return replace(refusal, call=call)
         available = ledger.wallet_in(rows, self.org_id).available
         return Paused(available, call.hold_milli_cents, call) if call.hold_milli_cents > available else call
 
-    def _call(self, organisation: Row, now: int) -> Call:
+    def _agent(self, rows: Rows) -> Row | None:
+        return None if self.agent_id is None else own_agent(rows, self.agent_id, self.org_id)
+
+    def _kept(self, organisation: Row, agent: Row | None) -> Row:
+        """The cold columns as they are written."""
+        kept = dict(self.snapshot) if agent is None else call_snapshot(agent, self.snapshot)
+        return {**kept, "disclose_ai": organisation["disclose_ai"]}
+
+    def _call(self, organisation: Row, agent: Row | None, now: int) -> Call:
+        kept = self._kept(organisation, agent)
         limits = (
             self.max_duration_seconds,
+            agent["max_duration_seconds"] if agent is not None else None,
             organisation["max_call_duration_seconds"],
             self.default_max_duration_seconds,
         )
@@ -137,20 +154,34 @@ class CreateCall:
             created_at=now,
             updated_at=now,
             amd_asked=True,
-            hangs_up_on_machine=self.hangs_up_on_machine,
+            hangs_up_on_machine=kept.get("voicemail_action") != "leave_message",
             agent_id=self.agent_id,
             reservation_status=ReservationStatus.RESERVED,
             dial_began_at=now,
-            notifies=bool(organisation["webhook_endpoints"] or self.snapshot.get("webhook_url")),
-            awaits_result=bool(self.snapshot.get("returns")),
+            notifies=bool(organisation["webhook_endpoints"] or kept.get("webhook_url")),
+            awaits_result=bool(kept.get("returns")),
         )
 
-    def _refusal(self, rows: Rows, organisation: Row) -> Rejected | None:
+    def _refusal(self, rows: Rows, organisation: Row, agent: Row | None) -> Rejected | None:
         if organisation["suspended_at"] is not None:
             return Rejected("organisation_suspended", "This organisation is suspended. Write to support to lift it.")
+        if self.agent_id is not None and (agent is None or agent["archived_at"] is not None):
+            return Rejected("not_found", f"agent {self.agent_id} not found")
+        if agent is not None and agent["type"] != OUTBOUND:
+            return Rejected(
+                "agent_not_outbound", "`agent_id` names an inbound agent; only outbound agents place calls."
+            )
+        if not self.from_number:
+            whose = (
+                "Your organisation has no active phone number" if agent is None else "This agent has no phone number"
+            )
+            return Rejected("no_number", f"{whose} to call from. Buy, import or attach one first.")
         number = active_number(rows, self.from_number)
         if number is None or number["org_id"] != self.org_id:
             return Rejected("invalid_from_number", "`from_number` is not an active number of your organisation.")
+        link = rows.get(agent_numbers, f"{self.agent_id}:{number['id']}")
+        if agent is not None and (link is None or link["removed_at"] is not None):
+            return Rejected("number_not_attached", "`from_number` is not attached to this agent.")
         listed = rows.get(do_not_call, self._listed_id)
         if listed is not None and listed["removed_at"] is None:
             return Rejected("number_not_allowed", "`to` is on your do-not-call list.")

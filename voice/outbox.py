@@ -79,11 +79,11 @@ class Outbox:
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def dialled(self, call_id: str) -> None:
+    async def dialled(self, call_id: str, within_seconds: float | None = None) -> None:
         """Wait for the outcome of this call's dial to be committed, if it is being dialled here."""
         task = self._dials.get(call_id)
         if task is not None:
-            await asyncio.wait({task})
+            await asyncio.wait({task}, timeout=within_seconds)
 
     # -- effects ----------------------------------------------------------------------------------------------------
 
@@ -102,7 +102,7 @@ class Outbox:
             async with self._places:
                 if self._clock() - call.created_at > DIAL_BEGINS_WITHIN_MS:
                     return OVER_CAPACITY
-                outcome = await self._carrier.dial(call)
+                outcome = await self._carrier.dial(call, leaves_message=not call.hangs_up_on_machine)
             if outcome is not OVER_CAPACITY:
                 break
         return outcome

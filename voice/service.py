@@ -19,6 +19,7 @@ from config.database import Database
 from config.door import Door
 from config.errors import ApiError, not_found
 from config.settings import Settings
+from voice.agents import primary_number
 from voice.call import Call, Policy
 from voice.calls import find_any_call, find_call, oldest_active_number
 from voice.create_call import CreateCall, QuoteCall
@@ -32,18 +33,23 @@ from voice.vocabulary import DialState
 
 DIAL_WAIT_SECONDS = 15
 POLL_SECONDS = 0.05
+REPLAYED_HEADER = "Idempotent-Replayed"
 _REFUSAL_STATUS = {"carrier_busy": 503, "carrier_unreachable": 502, "carrier_refuses_us": 502}
 _REJECTED_STATUS = {
+    "not_found": 404,
     "organisation_suspended": 403,
     "call_unresolved": 409,
     "idempotency_key_reused": 409,
 }
 _REFUSED_FIELD = {
+    "agent_not_outbound": "agent_id",
     "caller_id_not_verified": "from_number",
     "country_not_allowed": "to",
     "invalid_from_number": "from_number",
     "invalid_number": "to",
+    "no_number": "from_number",
     "number_not_allowed": "to",
+    "number_not_attached": "from_number",
     "number_not_verified": "to",
     "number_unreachable": "to",
 }
@@ -58,14 +64,13 @@ def calls_service() -> "Calls":
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A checked request for a call. `snapshot`: the call's cold columns."""
+    """A checked request for a call. `snapshot`: the call's cold columns, but for what its agent has."""
 
     to_number: str
     from_number: str | None
     max_duration_seconds: int | None
     snapshot: Mapping[str, Any]
     agent_id: str | None = None
-    hangs_up_on_machine: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,11 @@ class Calls:
             case Moved(call):
                 return await self._after_dial(org_id, call.id), False
             case Replayed(call_id):
-                return await self._after_dial(org_id, call_id), True
+                try:
+                    return await self._after_dial(org_id, call_id, DIAL_WAIT_SECONDS), True
+                except ApiError as error:
+                    error.headers[REPLAYED_HEADER] = "true"
+                    raise
             case Paused(available, hold):
                 raise self._paused(available, hold)
             case Rejected():
@@ -172,30 +181,28 @@ class Calls:
             call_id=new_id(),
             org_id=org_id,
             to_number=wanted.to_number,
-            from_number=wanted.from_number or await self._default_number(org_id),
+            from_number=wanted.from_number or await self._default_number(org_id, wanted.agent_id),
             rate_milli_cents_per_minute=self.settings.rate_milli_cents_per_minute,
             default_max_duration_seconds=self.settings.max_call_duration_seconds,
             policy=self.policy,
             snapshot=wanted.snapshot,
             max_duration_seconds=wanted.max_duration_seconds,
             agent_id=wanted.agent_id,
-            hangs_up_on_machine=wanted.hangs_up_on_machine,
             idempotency_key=key,
             body_digest=hashlib.sha256(msgspec.json.encode(body, order="sorted")).hexdigest() if key else "",
         )
 
-    async def _default_number(self, org_id: str) -> str:
+    async def _default_number(self, org_id: str, agent_id: str | None) -> str:
+        """Empty where there is none."""
         async with self.database.read() as connection:
-            number = await oldest_active_number(connection, org_id)
-        if number is None:
-            message = "Your organisation has no active phone number to call from. Buy or import one first."
-            raise ApiError(400, "no_number", message, field="from_number")
-        return number
+            if agent_id is not None:
+                return await primary_number(connection, org_id, agent_id) or ""
+            return await oldest_active_number(connection, org_id) or ""
 
-    async def _after_dial(self, org_id: str, call_id: str) -> dict[str, Any]:
+    async def _after_dial(self, org_id: str, call_id: str, within_seconds: float | None = None) -> dict[str, Any]:
         """The call's row once its dial has an outcome; the dial goes on even if we stop waiting."""
-        await self.outbox.dialled(call_id)
         deadline = asyncio.get_running_loop().time() + DIAL_WAIT_SECONDS
+        await self.outbox.dialled(call_id, within_seconds)
         row = await self.row(org_id, call_id)
         while row["dial_state"] == DialState.INTENDED and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(POLL_SECONDS)  # another process dials it

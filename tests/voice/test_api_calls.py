@@ -164,7 +164,7 @@ async def test_the_oldest_number_calls_unless_another_is_named(server: Server) -
     assert (await org.call(TO))["from_number"] == "+14155550100"
     assert (await org.call(TO, from_number="+14155550101"))["from_number"] == "+14155550101"
     shown = await org.get("/v1/numbers")
-    assert [number["e164"] for number in shown["data"]] == ["+14155550100", "+14155550101"]
+    assert [number["e164"] for number in shown["data"]] == ["+14155550101", "+14155550100"]  # newest first
     assert shown["has_more"] is False
 
 
