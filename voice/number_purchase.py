@@ -9,7 +9,7 @@ beginning and at their end.
 
 import calendar
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -148,12 +148,11 @@ class EndPurchase(_OnNumber):
     twilio_number_sid: str | None
 
     def reads(self, located: Rows) -> Sequence[Read]:
-        return (*self.locate(), *ledger.reads_for(self._end("", 0)))
+        return (*self.locate(), *ledger.reads_for(self._end("", 0, "")))
 
-    def _end(self, org_id: str, amount: int) -> Posting:
-        key = f"{self.number_id}:end"
-        kind = RELEASE if self.twilio_number_sid is None else SETTLE
-        return Posting(self.transfer_id, key, org_id, kind, amount, pending_id=self.number_id)
+    def _end(self, org_id: str, amount: int, e164: str) -> Posting:
+        kind, reason = RELEASE if self.twilio_number_sid is None else SETTLE, f"Phone number {e164}"
+        return Posting(self.transfer_id, f"{self.number_id}:end", org_id, kind, amount, self.number_id, reason=reason)
 
     def fold(self, rows: Rows, now: int) -> Row:
         row = rows.get(numbers, self.number_id)
@@ -161,8 +160,8 @@ class EndPurchase(_OnNumber):
         if row["status"] != "pending":  # decided before, by whoever looked it up
             return dict(row)
         bought = self.twilio_number_sid is not None
-        end = self._end(row["org_id"], price_milli_cents(row) if bought else 0)
-        outcome = ledger.apply(rows, replace(end, reason=f"Phone number {row['e164']}"), now)
+        end = self._end(row["org_id"], price_milli_cents(row) if bought else 0, row["e164"])
+        outcome = ledger.apply(rows, end, now)
         assert isinstance(outcome, Transfer), f"the ledger refused the end of purchase {self.number_id}: {outcome}"
         paid_until = month_later(now, now) if bought else None
         changes: dict[str, Any] = {"status": "active", "purchased_at": now} if bought else {"status": "failed"}
