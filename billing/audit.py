@@ -52,9 +52,6 @@ _REFUSALS = {
 }
 _NOT_OPEN = ("one_second_phase", "a {kind} points at no open hold of its wallet")
 _FIELDS = {
-    "sequence": "sequence_gapless",
-    "balance_after": "running_totals",
-    "held_after": "running_totals",
     "amount": "transfer_amounts",
     "balance_delta": "transfer_amounts",
     "held_delta": "transfer_amounts",
@@ -75,6 +72,7 @@ class Books:
 
     def add(self, written: Transfer) -> Iterator[Finding]:
         """What is wrong with the next transfer."""
+        yield from self._follows(written)
         yield from self._compare(written)
         self.balance += written.balance_delta
         self.held += written.held_delta
@@ -83,6 +81,17 @@ class Books:
             self.open_holds[written.id] = written
         elif written.pending_id is not None:
             self.open_holds.pop(written.pending_id, None)
+
+    def _follows(self, written: Transfer) -> Iterator[Finding]:
+        """Whether it goes on where the one before it left off."""
+        before = self.wallet
+        for invariant, name, is_, must_be in (
+            ("sequence_gapless", "sequence", written.sequence, before.sequence + 1),
+            ("running_totals", "balance_after", written.balance_after, before.balance + written.balance_delta),
+            ("running_totals", "held_after", written.held_after, before.held + written.held_delta),
+        ):
+            if is_ != must_be:
+                yield invariant, f"{name} of transfer {written.id} is {is_}, must be {must_be}"
 
     def _compare(self, written: Transfer) -> Iterator[Finding]:
         kind = KINDS.get(written.kind)
