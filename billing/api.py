@@ -3,9 +3,9 @@
 Invariant: what it shows is read from the ledger at that moment, never from a copy.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, Field
 from quart import Blueprint, Response, current_app
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -22,8 +22,6 @@ from config.http import Cursor, answer, body_as, query_as
 from config.settings import Settings
 
 blueprint = Blueprint("billing", __name__)
-
-AMOUNT_SCHEMA: dict[str, Any] = {"type": "integer", "minimum": MINIMUM_CENTS, "maximum": MAXIMUM_CENTS}
 blueprint.before_request(require_key)
 
 
@@ -53,19 +51,18 @@ async def get_transfers() -> Response:
     return answer({"data": [transfer_object(row) for row in page], "has_more": len(rows) > limit})
 
 
+def _is_an_amount(value: Any) -> int:
+    if type(value) is not int or not MINIMUM_CENTS <= value <= MAXIMUM_CENTS:
+        raise ValueError(f"must be a whole number of cents from {MINIMUM_CENTS} ($5.00) to {MAXIMUM_CENTS} ($500.00)")
+    return value
+
+
 class CreateTopupBody(BaseModel, extra="forbid"):
     """`POST /v1/billing/topups`. Cents, $5 to $500."""
 
-    amount_cents: Any = Field(None, examples=[2_500], json_schema_extra=AMOUNT_SCHEMA)
-
-    @field_validator("amount_cents")
-    @classmethod
-    def _is_an_amount(cls, value: Any) -> int:
-        if type(value) is not int or not MINIMUM_CENTS <= value <= MAXIMUM_CENTS:
-            raise ValueError(
-                f"must be a whole number of cents from {MINIMUM_CENTS} ($5.00) to {MAXIMUM_CENTS} ($500.00)"
-            )
-        return value
+    amount_cents: Annotated[
+        int, BeforeValidator(_is_an_amount), Field(ge=MINIMUM_CENTS, le=MAXIMUM_CENTS, examples=[2_500])
+    ]
 
 
 @blueprint.post("/v1/billing/topups")

@@ -19,8 +19,6 @@ from simulator.stripe import Bank
 from tests.servers import DOLLAR, Organisation, Server, running_network, running_server, until
 
 SECRET = "whsec_simulated"
-QUIET = {"paused": True}
-"""Events wait for `deliver` instead of coming by themselves."""
 
 
 @dataclass
@@ -80,10 +78,10 @@ class Shop:
     async def dispute(self, topup: dict[str, Any], **more: Any) -> Any:
         return await self.do("disputes", payment_intent=topup["payment_intent"], **more)
 
-    async def waiting_events(self) -> list[dict[str, Any]]:
-        """Everything the bank has told or would tell, oldest first."""
-        found: list[dict[str, Any]] = (await self.sim.get("/_sim/stripe/events")).json()["events"]
-        return found
+    async def events(self, *types: str) -> list[dict[str, Any]]:
+        """What the bank has told or would tell, of these types or all, oldest first."""
+        found = (await self.sim.get("/_sim/stripe/events")).json()["events"]
+        return [event for event in found if not types or event["type"] in types]
 
     async def delivered(self) -> None:
         """Until the post has nothing left to carry."""
