@@ -273,3 +273,20 @@ def test_who_picks_up_is_no_question_on_an_inbound_call() -> None:
 def test_a_brief_names_the_other_side() -> None:
     both: list[CallBrief] = [brief(), outbound()]
     assert [b.other_number for b in both] == ["+14155550100", "+14155550123"]
+
+
+def test_a_machine_verdict_after_the_screeners_question_does_not_hang_up() -> None:
+    rig = answered(Say("It is about a visit."))
+    rig.hear("Please say your name and why you're calling.", wait=2_000)
+    rig.take(VerdictReceived("machine_start"))
+    rig.wait(40_000)
+    assert rig.handoff is None
+
+
+def test_a_machine_verdict_after_a_live_hello_does_not_silence_us() -> None:
+    rig = answered(Say("Great, Sam."))
+    rig.hear("Hello?", wait=6_000)
+    rig.take(VerdictReceived("machine_start"))
+    rig.hear("Yes, I am Sam, what is it about?", wait=3_000)
+    assert rig.said_at("Great,")
+    assert rig.handoff is None

@@ -94,7 +94,8 @@ def test_a_good_turn_forgives_a_bad_one() -> None:
     rig = greeted(fail(), fail(), Say("Tuesday."), fail())
     for question in ("When?", "When is it?", "And where?"):
         rig.hear(question, wait=6_000)
-    assert rig.handoff is None
+    assert len(rig.said_at("Sorry")) == 2
+    assert rig.said_at("technical trouble") == []
 
 
 def test_the_first_useful_chunk_is_waited_for_three_seconds_twice() -> None:
@@ -149,7 +150,10 @@ def test_a_long_call_is_summarised_between_turns_keeping_the_last_messages_and_w
     rig = greeted(*script, tools=long)
     for number in range(8):
         rig.hear(f"And number {number}?", wait=5_000)
-    [request] = [r for r in rig.requests if not r.tools]
+        if not rig.requests[-1].tools:
+            break
+    request = rig.requests[-1]
+    assert not request.tools
     assert estimate_tokens(rig.conversation.memory.messages()) > SUMMARISE_ABOVE_TOKENS
     before = rig.conversation.memory.messages()
     rig.take(ModelDelta(request.request_id, "They asked about many orders."))

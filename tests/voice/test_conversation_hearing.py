@@ -220,3 +220,19 @@ def test_latency_counts_from_the_prompt_and_names_the_models_share() -> None:
     rig.hear("Where is it?", wait=3_000)
     [latency] = rig.latencies
     assert (latency.total_ms, latency.model_ms) == (200 + 300 + 420, 200 + 420)
+
+
+def test_speech_that_the_clock_took_for_ended_can_still_be_interrupted() -> None:
+    rig = greeted(Say("It is on Tuesday. Please be there at noon."), plays=False)
+    rig.hear("When?", wait=6_000)  # nothing is reported: by the clock, it has sounded
+    assert rig.conversation.queue == []
+    rig.take(InterruptReceived("It is on"))
+    assert rig.history()[-1] == ("assistant", "It is on [interrupted]")
+
+
+def test_a_report_of_later_speech_ends_what_was_sent_before() -> None:
+    rig = Rig(plays=False).setup()
+    rig.frame(type="info", name="tokensPlayed", value="How can I help")
+    first, second = rig.segments()
+    assert first.ended_at is not None
+    assert second.ended_at is None

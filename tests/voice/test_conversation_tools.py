@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.voice.rig import Answer, Rig, Say, brief, call, calls
+from tests.voice.rig import BOOK, Answer, Rig, Say, brief, call, calls, fail
 from voice.conversation.brief import Builtin, Tool
 from voice.conversation.events import ToolOutcome
 from voice.conversation.tooling import offered_tools
@@ -305,3 +306,61 @@ def test_no_filler_on_the_first_reply() -> None:
 def test_a_customers_name_for_a_builtin_wins() -> None:
     finish = Tool("finish", "End it politely.", {}, builtin=Builtin.END_CALL)
     assert [tool.name for tool in offered_tools(brief(tools=(finish,)))] == ["finish", "wait", "do_not_call"]
+
+
+def test_a_very_slow_tool_gets_one_filler() -> None:
+    rig = greeted(
+        Say("Hi."),
+        call("look_up_order", {"order": "1"}),
+        Say("I cannot find it."),
+        tools={"look_up_order": Answer(outcome=ToolOutcome.UNKNOWN, after=9_500)},
+    )
+    rig.hear("Hi.", wait=3_000)
+    since = rig.t
+    rig.hear("Where is one?", wait=22_000)
+    assert rig.spoken(since) == "One moment.|I cannot find it.|"
+
+
+def test_nobody_is_asked_whether_they_are_there_while_a_write_runs() -> None:
+    slow = replace(BOOK, timeout_ms=60_000)
+    rig = greeted(
+        call("book_visit", BOOKING),
+        Say("Tuesday at nine?"),
+        call("book_visit", BOOKING),
+        Say("I am still booking it."),
+        Say("Booked."),
+        brief=brief(tools=(slow,)),
+        tools={"book_visit": Answer(after=30_000)},
+    )
+    rig.hear("Tuesday at nine please.", wait=4_000)
+    rig.hear("Yes.", wait=1_000)
+    rig.hear("Is it done, by any chance?", wait=34_000)
+    assert rig.said_at("still there") == []
+    assert rig.said_at("Booked.")
+
+
+def test_a_yes_is_used_up_by_one_run_even_when_that_fails() -> None:
+    rig = greeted(
+        call("book_visit", BOOKING),
+        Say("Tuesday at nine?"),
+        call("book_visit", BOOKING),
+        call("book_visit", BOOKING),
+        Say("It did not work, shall I try again?"),
+        tools={"book_visit": Answer("no free hour", outcome=ToolOutcome.ERROR)},
+    )
+    rig.hear("Tuesday at nine please.", wait=4_000)
+    rig.hear("Yes.", wait=4_000)
+    assert len(rig.runs) == 1
+    assert [r["error"]["code"] for r in results(rig)] == [
+        "confirmation_required",
+        "tool_failed",
+        "confirmation_required",
+    ]
+
+
+def test_a_yes_to_an_apology_confirms_nothing() -> None:
+    rig = greeted(call("book_visit", BOOKING), fail(), fail(), call("book_visit", BOOKING), Say("Tuesday at nine?"))
+    rig.hear("Tuesday at nine please.", wait=8_000)
+    assert rig.said_at("Sorry")  # and the details were never read back
+    rig.hear("Yes.", wait=3_000)
+    assert rig.runs == []
