@@ -33,7 +33,7 @@ def call_object(row: Mapping[str, Any]) -> dict[str, Any]:
         "result_status": "skipped" if nobody_spoke else row["result_status"] or "pending",
         "result_error": row["result_error"],
         "language": language,
-        "tools": row["tools"],
+        "tools": _without_secrets(row["tools"]),
         "voicemail_action": row["voicemail_action"],
         "webhook_url": row["webhook_url"],
         "webhook_status": row["webhook_status"] or "none",
@@ -58,6 +58,17 @@ def call_object(row: Mapping[str, Any]) -> dict[str, Any]:
         "hangup_cause": row["hangup_cause"],
         "metadata": {**(row["metadata"] or {}), "language": language},
     }
+
+
+def _without_secrets(tools: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]] | None:
+    """A call goes to many readers; the headers of its tools are the customer's passwords."""
+    if tools is None:
+        return None
+    hidden = "(hidden)"
+    return [
+        {**tool, "headers": dict.fromkeys(tool["headers"], hidden)} if tool.get("headers") else {**tool}
+        for tool in tools
+    ]
 
 
 def number_object(row: Mapping[str, Any], outbound_agent_ids: Sequence[str] = ()) -> dict[str, Any]:
