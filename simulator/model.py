@@ -122,7 +122,8 @@ def create_blueprint(model: Model | None = None) -> Blueprint:
     async def complete() -> Response:
         request.max_content_length = MAX_BODY_BYTES
         body = await request.get_json(force=True, silent=True)
-        if not isinstance(body, dict) or not isinstance(body.get("messages"), list) or not body["messages"]:
+        messages = body.get("messages") if isinstance(body, dict) else None
+        if not isinstance(messages, list) or not messages or not all(isinstance(each, dict) for each in messages):
             return _error(400, "messages: a list of messages is required")
         return await _answer(model, body)
 

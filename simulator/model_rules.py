@@ -58,6 +58,7 @@ class Asked:
         """The first sentence of the instructions, addressed to the person on the line."""
         found = re.search(r"# Your task\n(.*?)(?:\n\n# |\Z)", self.system, re.DOTALL)
         sentence = re.split(r"(?<=[.!?])\s", (found[1] if found else "").strip())[0].rstrip(".!?")
+        sentence = re.sub(r"\b(their|his|her)\b", "your", sentence)
         sentence = re.sub(r"\b(the )?(customer|patient|caller|person|client|guest)('s)?\b", _to_you, sentence)
         return re.sub(r"^(please|call [^,.]*? (and|to)) ", "", sentence, flags=re.IGNORECASE)
 
@@ -108,6 +109,8 @@ def _on_note(asked: Asked) -> Reply | None:
         return _on_menu(asked)
     if "tool has finished" in note:
         return _on_result(asked) or Reply("By the way, that is done now.")
+    if "that you are an AI" in note:
+        return Reply("How can I help you?")
     if "cut off" in note:
         return Reply("As I was saying, how can I help you further?")
     return None
@@ -216,6 +219,8 @@ def _on_intent(asked: Asked) -> Reply | None:
         if name in asked.names and pattern.search(asked.last_words):
             arguments = {"reason": "stop_request"} if name == "do_not_call" else {}
             return Reply(text, ((name, arguments),))
+        if name == "transfer_call" and pattern.search(asked.last_words):
+            return Reply("I can't connect you from here, but I'll pass your wish on. Is there anything else?")
     return None
 
 
@@ -251,7 +256,9 @@ def _value(name: str, schema: dict[str, Any], words: str) -> Any:
     numbers = numbers_in(words)
     match kind:
         case "integer":
-            return int(numbers[0]) if numbers else int(schema.get("minimum", 1))
+            least, most = schema.get("minimum", 1), schema.get("maximum", 1e9)
+            number = int(numbers[0]) if numbers else int(least)
+            return number + 12 if number < least and number + 12 <= most else number  # "at four" in the afternoon
         case "number":
             return numbers[0] if numbers else schema.get("minimum", 1)
         case "boolean":

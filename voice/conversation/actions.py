@@ -87,7 +87,9 @@ class StoreSegment:
     cut_text: str | None
     started_at: int
     ended_at: int | None
-    source: str  # greeting, reply, filler, apology, prompt, screener, voicemail, speech, dtmf, tool, relay
+    source: str
+    """agent: greeting, reply, rest, filler, reprompt, apology, goodbye, transfer, screener, menu, voicemail ·
+    person: speech, dtmf · tool: tool · system: machine (a robot's words), relay (its error)"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,10 @@ def on_prompt(c: Conversation, event: PromptReceived, now: int) -> None:
     _follow_language(c, event.language)
     kind = who_speaks(text) if c.brief.is_outbound else Speaker.UNCLEAR
     is_robot = answering.is_robot(c, kind, text)
-    _store(c, text, now, role="system" if is_robot else "person")
+    if is_robot:
+        _store(c, text, now, role="system", source="machine")
+    else:
+        _store(c, text, now)
     if is_robot:
         answering.on_robot(c, kind, text, now)
     elif _wants_no_calls(c, text) and not _is_refused_already(c):
