@@ -47,8 +47,15 @@ _CALL = select(
 _TRANSFER = select(
     *(transfers.c[name] for name in ("id", "org_id", "call_id", "kind", "amount", "created_at"))
 ).order_by(transfers.c.sequence)
-_EVIDENCE = select(*(evidence.c[name] for name in ("call_id", "arrived_at", *FACT_FIELDS))).order_by(
-    evidence.c.arrived_at, evidence.c.id
+_EVIDENCE = (
+    select(*(evidence.c[name] for name in ("call_id", "arrived_at", *FACT_FIELDS)))
+    .where(  # most of it says nothing about money
+        evidence.c.final_status.is_not(None)
+        | evidence.c.verdict.is_not(None)
+        | evidence.c.verdict_overdue
+        | evidence.c.platform_failed
+    )
+    .order_by(evidence.c.arrived_at, evidence.c.id)
 )
 Row = Mapping[str, Any]
 
