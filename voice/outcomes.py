@@ -27,11 +27,15 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """The hold does not fit. Milli-cents. `call`: the record of an inbound one, or what the outbound would have been."""
+    """The hold does not fit. Milli-cents. `call`: the record of an inbound one, or the outbound one as it would be.
+
+    `forward_to`: where an inbound caller is sent instead.
+    """
 
     available: int
     hold: int
     call: Call | None = None
+    forward_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
 """The commands of inbound calls: the carrier asks what to do, and later reports the end, in either order.
 
-Invariant: one call and at most one hold per CallSid; a call whose voice request never came is recorded and free.
+Invariant: one call and at most one hold per CallSid; a call whose voice request never came is recorded and free, and
+so is one that was turned away. What the call needs of its agent is copied into it here.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from accounts.tables import organisations
 from billing import ledger
@@ -15,6 +15,7 @@ from billing.rating import Terms, hold_milli_cents
 from billing.tables import transfers
 from billing.wallet import pause_message
 from config.rows import Read, Row, Rows
+from voice import answering
 from voice.advance import create_inbound
 from voice.call import Call, Policy
 from voice.calls import active_number, call_of, row_of
@@ -25,6 +26,9 @@ from voice.notices import tell
 from voice.outcomes import Moved, Paused, Rejected, Unknown
 from voice.tables import calls, evidence, numbers
 from voice.vocabulary import BillingReason, CallStatus, DialState, ReservationStatus
+
+FORWARDED = "forwarded"
+"""The hangup_cause of a caller who was sent to the number's fallback: the same request again gets the same answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,8 @@ class ReceiveCall:
     rate_milli_cents_per_minute: int
     default_max_duration_seconds: int
     policy: Policy
-    snapshot: Mapping[str, Any]
+    allowed_countries: tuple[str, ...]
+    answers_per_caller_and_hour: int
 
     def locate(self) -> Sequence[Read]:
         return (Read(calls, "twilio_call_sid", (self.twilio_call_sid,)), Read(numbers, "e164", (self.to_number,)))
@@ -49,6 +54,7 @@ class ReceiveCall:
     def reads(self, located: Rows) -> Sequence[Read]:
         return (
             *self.locate(),
+            *answering.reads_for(active_number(located, self.to_number), self.from_number),
             Read(organisations, "id", tuple(self.organisations(located))),
             Read(transfers, "source_key", (f"{self.call_id}:hold",)),
         )
@@ -59,44 +65,57 @@ class ReceiveCall:
         number = active_number(rows, self.to_number)
         if number is None:
             return Unknown()
-        organisation = rows.get(organisations, number["org_id"])
-        assert organisation is not None
-        call = self.call(organisation, now)
-        if organisation["suspended_at"] is not None:
-            turned_away = _turned_away(call, "organisation_suspended", "This organisation is suspended.", now)
-            self._begin(rows, turned_away, (Notify("call.failed"),), now)
-            return Rejected("organisation_suspended", "This organisation is suspended.", turned_away)
+        call, kept = self.prepare(rows, number, now)
+        if (refusal := self._refusal(rows, number, now)) is not None:
+            turned_away = _turned_away(call, *refusal, now)
+            _begin(rows, turned_away, kept, (Notify("call.failed"),), now)
+            return Rejected(*refusal, turned_away)
         wallet, key = ledger.wallet_in(rows, call.org_id), f"{self.call_id}:hold"
         posting = Posting(self.call_id, key, call.org_id, HOLD, call.hold_milli_cents, call_id=self.call_id)
         if ledger.apply(rows, posting, now) is Refusal.INSUFFICIENT:
             message = pause_message(wallet.available, call.hold_milli_cents)
+            forward_to = answering.forward(rows, number, self.allowed_countries, now)
             turned_away = _turned_away(call, "calls_paused", message, now)
-            self._begin(rows, turned_away, (Notify("call.failed"),), now)
-            return Paused(wallet.available, call.hold_milli_cents, turned_away)
+            turned_away = replace(turned_away, hangup_cause=FORWARDED if forward_to else None)
+            _begin(rows, turned_away, kept, (Notify("call.failed"),), now)
+            return Paused(wallet.available, call.hold_milli_cents, turned_away, forward_to)
+        answering.count_answer(rows, call.org_id, self.from_number, now)
         call, effects = create_inbound(replace(call, reservation_status=ReservationStatus.RESERVED), self.policy)
-        self._begin(rows, call, effects, now)
+        _begin(rows, call, kept, effects, now)
+        organisation = rows.get(organisations, call.org_id)
+        assert organisation is not None
         terms = Terms(self.rate_milli_cents_per_minute, self.default_max_duration_seconds)
         tell_of_wallet(rows, organisation, wallet, ledger.wallet_in(rows, call.org_id), terms, key, now)
         return Moved(call, effects)
 
-    def _begin(self, rows: Rows, call: Call, effects: Iterable[Effect], now: int) -> None:
-        rows.insert(calls, {**self.snapshot, **row_of(call)})
-        tell(rows, call, effects, now)
+    def _refusal(self, rows: Rows, number: Row, now: int) -> tuple[str, str] | None:
+        organisation = rows.get(organisations, number["org_id"])
+        if organisation is not None and organisation["suspended_at"] is not None:
+            return "organisation_suspended", "This organisation is suspended."
+        return answering.refusal(rows, number, self.from_number, self.answers_per_caller_and_hour, now)
 
     def _again(self, rows: Rows, call: Call) -> Moved | Paused | Rejected:
         """The same request once more gets the same answer."""
         if call.error_code == "calls_paused":
-            return Paused(ledger.wallet_in(rows, call.org_id).available, call.hold_milli_cents, call)
+            available, number = ledger.wallet_in(rows, call.org_id).available, active_number(rows, call.to_number)
+            forward_to = number["fallback_number"] if number is not None and call.hangup_cause == FORWARDED else None
+            return Paused(available, call.hold_milli_cents, call, forward_to)
         if call.error_code is not None:
             return Rejected(call.error_code, call.error_message or "", call)
         return Moved(call, new=False)
 
-    def call(self, organisation: Row, now: int) -> Call:
-        maximum = min(
-            organisation["max_call_duration_seconds"] or self.default_max_duration_seconds,
+    def prepare(self, rows: Rows, number: Row, now: int) -> tuple[Call, Row]:
+        """The call as it would be answered, and its cold columns."""
+        organisation, agent = rows.get(organisations, number["org_id"]), answering.answering_agent(rows, number)
+        assert organisation is not None
+        kept = {**answering.inbound_snapshot(number, agent), "disclose_ai": organisation["disclose_ai"]}
+        limits = (
+            agent["max_duration_seconds"] if agent is not None else None,
+            organisation["max_call_duration_seconds"],
             self.default_max_duration_seconds,
         )
-        return Call(
+        maximum = min(limit for limit in limits if limit is not None)
+        call = Call(
             id=self.call_id,
             org_id=organisation["id"],
             direction="inbound",
@@ -115,9 +134,16 @@ class ReceiveCall:
             started_at=now,
             answered_at=now,
             heard_at=now,
-            notifies=bool(organisation["webhook_endpoints"] or self.snapshot.get("webhook_url")),
-            awaits_result=bool(self.snapshot.get("returns")),
+            agent_id=number["inbound_agent_id"],
+            notifies=bool(organisation["webhook_endpoints"] or kept["webhook_url"]),
+            awaits_result=bool(kept["returns"]),
         )
+        return call, kept
+
+
+def _begin(rows: Rows, call: Call, kept: Row, effects: Iterable[Effect], now: int) -> None:
+    rows.insert(calls, {**kept, **row_of(call)})
+    tell(rows, call, effects, now)
 
 
 def _turned_away(call: Call, code: str, message: str, now: int) -> Call:
@@ -163,15 +189,9 @@ class EndInbound:
             number = active_number(rows, self.received.to_number)
             if number is None or not self.event.status.is_final:
                 return Unknown()
-            organisation = rows.get(organisations, number["org_id"])
-            assert organisation is not None
-            call = replace(
-                self.received.call(organisation, now),
-                status=CallStatus.RINGING,
-                answered_at=None,
-                platform_failed=True,
-            )
-            rows.insert(calls, {**self.received.snapshot, **row_of(call)})
+            call, kept = self.received.prepare(rows, number, now)
+            call = replace(call, status=CallStatus.RINGING, answered_at=None, platform_failed=True)
+            rows.insert(calls, {**kept, **row_of(call)})
         return move(rows, call, self.event, self.observation, self.transfer_id, now, self.policy)
 
 

@@ -33,6 +33,8 @@ from voice.vocabulary import DialState
 
 DIAL_WAIT_SECONDS = 15
 POLL_SECONDS = 0.05
+ANSWERS_PER_CALLER_AND_HOUR = 60
+"""One caller is answered this often; RATE_LIMIT_PER_MINUTE=0 lifts it like every other limit."""
 REPLAYED_HEADER = "Idempotent-Replayed"
 _REFUSAL_STATUS = {"carrier_busy": 503, "carrier_unreachable": 502, "carrier_refuses_us": 502}
 _REJECTED_STATUS = {
@@ -232,7 +234,8 @@ class Calls:
             rate_milli_cents_per_minute=self.settings.rate_milli_cents_per_minute,
             default_max_duration_seconds=self.settings.max_call_duration_seconds,
             policy=self.policy,
-            snapshot={"result_status": "skipped"},
+            allowed_countries=self.settings.allowed_countries,
+            answers_per_caller_and_hour=ANSWERS_PER_CALLER_AND_HOUR if self.settings.rate_limit_per_minute else 0,
         )
 
 
