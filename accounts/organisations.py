@@ -67,3 +67,8 @@ async def find_invitation(connection: AsyncConnection, invitation_id: str, now: 
     )
     row = (await connection.execute(query)).mappings().first()
     return None if row is None else dict(row)
+
+
+async def find_organisation(connection: AsyncConnection, org_id: str) -> dict[str, Any] | None:
+    row = (await connection.execute(select(organisations).where(organisations.c.id == org_id))).mappings().first()
+    return None if row is None else dict(row)

@@ -30,12 +30,13 @@ from config.settings import Settings, load_or_exit
 from dashboard import account_pages, billing_pages, call_pages, entrance, live
 from dashboard.live import Bell
 from dashboard.web import error_html, static_file
-from voice import agents_api, numbers_api
+from voice import agents_api, lists_api, numbers_api, relay
 from voice import api as voice_api
 from voice.signature import SignatureCheck
 from webhooks import api as webhooks_api
 from webhooks import stripe as stripe_webhooks
 from webhooks import twilio as twilio_webhooks
+from webhooks import twilio_talks
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +61,7 @@ def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart
         calls=machinery.calls,
         agents=machinery.agents,
         numbers=machinery.numbers,
+        talks=machinery.talks(clock),
         topups=machinery.topups,
         egress=machinery.egress,
         signature=SignatureCheck(settings.carrier_auth_token, settings.public_base_url),
@@ -74,10 +76,13 @@ def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart
         voice_api,
         agents_api,
         numbers_api,
+        lists_api,
         billing_api,
         usage_api,
         webhooks_api,
         twilio_webhooks,
+        twilio_talks,
+        relay,
         stripe_webhooks,
         health,
         *DASHBOARD,
@@ -120,7 +125,7 @@ def _add_errors(app: Quart) -> None:
         async def handler(error: Exception) -> Response:
             made = error if isinstance(error, ApiError) else make(error)
             if _is_page():
-                return error_html(made.status, structlog.contextvars.get_contextvars().get("request_id", ""))
+                return error_html(made, structlog.contextvars.get_contextvars().get("request_id", ""))
             return answer(made.body, made.status, made.headers)
 
         app.register_error_handler(kind, handler)

@@ -21,10 +21,14 @@ from config.settings import Settings
 from voice.agent_service import Agents
 from voice.call import Policy
 from voice.carrier import Addresses, Carrier
+from voice.extraction import Extractor
+from voice.llm import LanguageModel
 from voice.number_service import Numbers
 from voice.outbox import Outbox
 from voice.service import Calls
+from voice.relay import Talks
 from voice.sweeper import Sweeper
+from voice.talking import Means
 from webhooks.sender import Sender
 
 log = structlog.get_logger(__name__)
@@ -34,7 +38,9 @@ SHUTDOWN_SECONDS = 20
 
 def policy_of(settings: Settings) -> Policy:
     return Policy(
-        amd_grace_ms=round(settings.amd_grace_seconds * 1000), silence_ms=round(settings.sweep_silence_seconds * 1000)
+        amd_grace_ms=round(settings.amd_grace_seconds * 1000),
+        silence_ms=round(settings.sweep_silence_seconds * 1000),
+        talks=settings.has_model,
     )
 
 
@@ -62,10 +68,25 @@ class Machinery:
         )
         self.egress = Egress(settings.allow_private_urls)
         self.sender = Sender(self.database, self.door, self.egress, clock)
+        self.model = self._language_model() if settings.has_model else None
+        self.extractor = Extractor(self.database, self.door, self.model, clock)
+        self.outbox.extract = self.extractor.read_off
         self._work: list[asyncio.Task[None]] = []
         self.calls = Calls(self.database, self.door, self.outbox, settings, self.policy)
         self.agents = Agents(self.database, self.door, settings)
         self.numbers = Numbers(self.database, self.door, self.carrier, settings, clock)
+
+    def _language_model(self) -> LanguageModel:
+        key = self.settings.openai_api_key.get_secret_value()
+        return LanguageModel(base_url=self.settings.model_base_url, api_key=key, model=self.settings.openai_model)
+
+    def talks(self, clock: Clock = now_ms) -> Talks | None:
+        """The conversations of a web process; None where calls are only greeted."""
+        if self.model is None:
+            return None
+        found = Talks(Means(self.model, self.egress, self.door, clock), self.database, self.policy, clock)
+        self.door.committed.append(found.committed)
+        return found
 
     async def open(self) -> None:
         self.door.open()
@@ -97,4 +118,6 @@ class Machinery:
         await self.carrier.close()
         await self.bank.close()
         await self.egress.close()
+        if self.model is not None:
+            await self.model.close()
         await self.database.close()

@@ -17,6 +17,7 @@ from billing.rating import LONGEST_MAXIMUM_SECONDS, SHORTEST_MAXIMUM_SECONDS, Te
 SIMULATOR_URL = "http://127.0.0.1:8010"
 SIMULATED_SMTP_URL = "smtp://127.0.0.1:8025"
 TWILIO_API_URL = "https://api.twilio.com"
+OPENAI_API_URL = "https://api.openai.com/v1"
 STRIPE_API_URL = "https://api.stripe.com"
 SIMULATED_ACCOUNT_SID = "AC" + "5" * 32
 SIMULATED_SECRET = "simulated-only-works-on-loopback"  # noqa: S105 (opens nothing but the simulator)
@@ -186,6 +187,18 @@ class Settings(BaseSettings):
         given = tuple(secret.get_secret_value() for secret in self.stripe_webhook_secrets)
         simulated = (SIMULATED_STRIPE_WEBHOOK_SECRET,) if self.simulated_bank and self.takes_payments else ()
         return given or simulated
+
+    @property
+    def model_base_url(self) -> str:
+        """Of the language model: as set, else OpenAI's own with a key, else the simulator's. Empty: there is none."""
+        if self.openai_base_url or self.openai_api_key.get_secret_value():
+            return self.openai_base_url or OPENAI_API_URL
+        return f"{SIMULATOR_URL}/openai/v1" if self.simulated_network else ""
+
+    @property
+    def has_model(self) -> bool:
+        """Without a model, calls are answered with a greeting and nothing more."""
+        return bool(self.model_base_url)
 
     @property
     def carrier_account_sid(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from voice.call import Call, Policy
 from voice.connected_time import Fact, add
-from voice.effects import Alert, Ask, Dial, Effect, HangUp, LimitTime, Notify
+from voice.effects import Alert, Ask, Dial, Effect, Extract, HangUp, LimitTime, Notify
 from voice.events import (
     CarrierAsked,
     CarrierForgot,
@@ -52,7 +52,7 @@ def advance(call: Call, event: Event, now: int, policy: Policy) -> Decision:
     moved = schedule(moved, policy)
     if moved != call:
         moved = replace(moved, updated_at=max(now, call.updated_at))
-    return moved, (*money, *effects, *bound, *notices)
+    return moved, (*money, *effects, *bound, *notices, *_extraction(call, moved))
 
 
 def fact_of(call: Call, event: Event, now: int, policy: Policy) -> Fact | None:
@@ -138,7 +138,7 @@ def _status_reported(call: Call, event: StatusReported, now: int, policy: Policy
 
 def _verdict_reported(call: Call, event: VerdictReported, now: int, policy: Policy) -> Decision:
     moved = _with_fact(_heard(_bind(call, event.twilio_call_sid), now), fact_of(call, event, now, policy))
-    return _limit_free_call(call, moved, now)
+    return _limit_free_call(call, moved, now, policy)
 
 
 def _carrier_asked(call: Call, event: CarrierAsked, now: int, policy: Policy) -> Decision:
@@ -146,7 +146,7 @@ def _carrier_asked(call: Call, event: CarrierAsked, now: int, policy: Policy) ->
     if not event.status.is_final:
         answered = event.answered_at if event.status is CallStatus.IN_PROGRESS else None
         return _rise(moved, event.status, _plausible(call, answered, now)), ()
-    return _limit_free_call(call, _ended(moved, fact_of(call, event, now, policy), now, now, None), now)
+    return _limit_free_call(call, _ended(moved, fact_of(call, event, now, policy), now, now, None), now, policy)
 
 
 def _carrier_forgot(call: Call, event: CarrierForgot, now: int, policy: Policy) -> Decision:
@@ -179,6 +179,8 @@ def _time_passed(call: Call, event: TimePassed, now: int, policy: Policy) -> Dec
     if call.dial_state is DialState.INTENDED and call.due_at is not None and now >= call.due_at:
         call = replace(call, dial_state=DialState.UNKNOWN, unresolved_pair=call.pair)
         return call, ()
+    if call.awaits_extraction and call.due_at is not None and now >= call.due_at:
+        return replace(call, asked_at=now), (Extract(),)
     verdict_due = call.awaits_verdict and call.due_at is not None and now >= call.due_at
     if verdict_due or (call.ask_at is not None and now >= call.ask_at):
         call, effects = replace(call, asked_at=now), (Ask(),)
@@ -234,11 +236,11 @@ def _asked(call: Call, now: int) -> Call:
     return call if call.is_over else replace(call, asked_at=now)
 
 
-def _limit_free_call(before: Call, call: Call, now: int) -> Decision:
+def _limit_free_call(before: Call, call: Call, now: int, policy: Policy) -> Decision:
     """From its first machine verdict on, a call is free and soon ends."""
     if call.verdict is None or not call.verdict.is_free or (before.verdict is not None and before.verdict.is_free):
         return call, ()
-    limit = now if call.hangs_up_on_machine else now + MACHINE_LIMIT_MS
+    limit = now if call.hangs_up_on_machine and not policy.talks else now + MACHINE_LIMIT_MS
     call, effects = _hang_up_if_due(replace(call, hang_up_at=_earlier(call.hang_up_at, limit)), now)
     return call, (*effects, Notify("call.voicemail"))
 
@@ -333,6 +335,10 @@ def _connected_at(call: Call) -> int | None:
 
 def _earlier(first: int | None, second: int) -> int:
     return second if first is None else min(first, second)
+
+
+def _extraction(before: Call, after: Call) -> tuple[Effect, ...]:
+    return (Extract(),) if after.awaits_extraction and not before.awaits_extraction else ()
 
 
 def _notices(before: Call, after: Call) -> list[Notify]:

@@ -16,6 +16,8 @@ class Policy:
 
     amd_grace_ms: int = 15_000
     silence_ms: int = 300_000
+    talks: bool = False
+    """Whether an agent conducts the calls; it then decides how to leave a machine, within the longest time for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,11 @@ class Call:
     def is_over(self) -> bool:
         """Ended at the carrier and decided; later facts can only correct it."""
         return self.final_status is not None and self.status.is_final
+
+    @property
+    def awaits_extraction(self) -> bool:
+        """It ended well, and what it was to find out is not stored yet."""
+        return self.status is CallStatus.COMPLETED and self.awaits_result
 
     @property
     def may_ring(self) -> bool:

@@ -60,6 +60,11 @@ class Notify:
 
 
 @dataclass(frozen=True, slots=True)
+class Extract:
+    """Read off the transcript what the call was to find out."""
+
+
+@dataclass(frozen=True, slots=True)
 class Alert:
     """Tell the operator."""
 
@@ -67,4 +72,4 @@ class Alert:
     text: str
 
 
-Effect = Settle | Release | Refund | Dial | HangUp | LimitTime | Ask | Notify | Alert
+Effect = Settle | Release | Refund | Dial | HangUp | LimitTime | Ask | Notify | Extract | Alert

@@ -6,19 +6,19 @@ says when it must be looked at again, and the sweeper does.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import structlog
 
 from config.clock import Clock, new_id, now_ms
-from config.database import Database
+from config.database import Database, Unavailable
 from config.door import Busy, Door, Down
 from voice.call import Call, Policy
-from voice.calls import bound_sids
+from voice.calls import bound_sids, find_any_call
 from voice.carrier import OVER_CAPACITY, Carrier, CarrierUnavailable
 from voice.create_call import CreateCall
-from voice.effects import Alert, Ask, Dial, Effect, HangUp, LimitTime
+from voice.effects import Alert, Ask, Dial, Effect, Extract, HangUp, LimitTime
 from voice.events import CarrierAsked, DialAccepted, DialNotFound, DialRefused, DialUnanswered, Event
 from voice.move_call import MoveCall, Observation
 from voice.outcomes import Moved
@@ -41,6 +41,7 @@ class Outbox:
         self._dials: dict[str, asyncio.Task[None]] = {}
         self._places = asyncio.Semaphore(DIALS_AT_ONCE)
         self.alerted: list[Callable[[Alert], None]] = []
+        self.extract: Callable[[Call], Awaitable[None]] | None = None
         door.committed.append(self.committed)
 
     def committed(self, command: Any, result: Any) -> None:
@@ -56,9 +57,11 @@ class Outbox:
             case HangUp(sid):
                 self._spawn(self._hang_up(call, sid))
             case LimitTime(sid, seconds):
-                self._spawn(self._limit_time(sid, seconds))
+                self._spawn(self._limit_time(call, sid, seconds))
             case Ask():
                 self._spawn(self._ask(call))
+            case Extract():
+                self._spawn(self._extract(call))
             case Alert(kind, text):
                 log.warning("alert", kind=kind, detail=text, call_id=call.id)
                 for listener in self.alerted:
@@ -67,8 +70,13 @@ class Outbox:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("effect_failed", error=type(error).__name__)  # its call's row says when it is looked at again
 
     @property
     def depth(self) -> int:
@@ -113,9 +121,13 @@ class Outbox:
         except CarrierUnavailable as error:
             log.warning("hang_up_failed", call_id=call.id, error=str(error))  # tried again when due
 
-    async def _limit_time(self, sid: str, seconds: int) -> None:
+    async def _limit_time(self, call: Call, sid: str, seconds: int) -> None:
         for delay in LIMIT_RETRY_SECONDS:
             await asyncio.sleep(delay)
+            async with self._database.read() as connection:
+                now = await find_any_call(connection, call.id)
+            if now is None or now.final_status is not None:
+                return
             try:
                 if await self._carrier.limit_time(sid, seconds):
                     return
@@ -139,6 +151,14 @@ class Outbox:
             taken = await bound_sids(connection, found)
         free = [sid for sid in found if sid not in taken]
         return await self._carrier.fetch(free[0]) if len(free) == 1 else DialNotFound(len(free))
+
+    async def _extract(self, call: Call) -> None:
+        if self.extract is None:
+            return
+        try:
+            await self.extract(call)
+        except (Unavailable, Busy, Down) as error:
+            log.warning("result_not_stored", call_id=call.id, error=str(error))  # due again later
 
     async def _tell(
         self, call_id: str, event: Event, observation: Observation | None, freed_key: str | None = None

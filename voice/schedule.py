@@ -15,6 +15,8 @@ FIRST_LOOKUP_MS = 30_000
 """How soon a dial whose answer was lost is looked for: not before any other dial of the pair has been answered."""
 HANG_UP_RETRY_MS = (5_000, 10_000, 20_000, 40_000, 60_000)
 VERDICT_RETRY_MS = 15_000
+EXTRACTION_RETRY_MS = 120_000
+"""How long one attempt to read off a result may take before another process tries."""
 
 
 def schedule(call: Call, policy: Policy) -> Call:
@@ -26,6 +28,8 @@ def schedule(call: Call, policy: Policy) -> Call:
         due = call.final_stored_at + policy.amd_grace_ms
         if call.asked_at is not None and call.asked_at >= due:
             due = call.asked_at + VERDICT_RETRY_MS
+    elif call.awaits_extraction:
+        due = max(call.final_stored_at or 0, call.asked_at or 0) + EXTRACTION_RETRY_MS
     elif call.may_ring:
         due = next_hang_up_at(call)
     return replace(call, due_at=due, ask_at=_next_ask_at(call, policy))

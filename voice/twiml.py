@@ -20,6 +20,54 @@ def greeting(max_duration_seconds: int) -> str:
     return str(response)
 
 
+def converse(
+    socket_url: str, action_url: str, ticket: str, *, language: str, voice: str | None, languages: tuple[str, ...] = ()
+) -> str:
+    """Put the agent on the line. Every attribute with a default that bites is set."""
+    response = VoiceResponse()
+    relay = response.connect(action=action_url, method="POST").conversation_relay(
+        url=socket_url,
+        language=language,
+        voice=voice,
+        interruptible="any",
+        interrupt_sensitivity="high",
+        report_input_during_agent_speech="speech",
+        ignore_backchannel=True,
+        preemptible=False,
+        dtmf_detection=True,
+        speech_timeout=700,
+        events="speaker-events tokens-played",
+    )
+    for other in languages:
+        relay.language(code=other)
+    relay.parameter(name="ticket", value=ticket)
+    return str(response)
+
+
+def transfer(e164: str, caller_id: str, whisper_url: str, action_url: str, time_limit_seconds: int) -> str:
+    """Connect with a person, who hears who is calling and accepts with a key; what is left of the maximum limits it."""
+    response = VoiceResponse()
+    dial = response.dial(
+        action=action_url, method="POST", caller_id=caller_id, time_limit=time_limit_seconds, timeout=RING_SECONDS
+    )
+    dial.number(e164, url=whisper_url, method="POST")
+    return str(response)
+
+
+def whisper(organisation: str, answer_url: str) -> str:
+    """What the person hears before the caller does."""
+    response = VoiceResponse()
+    gather = response.gather(num_digits=1, timeout=8, action=answer_url, method="POST")
+    gather.say(f"A call for {organisation}. Press 1 to take it.")
+    response.hangup()
+    return str(response)
+
+
+def nothing() -> str:
+    """Go on: for a whisper that was accepted."""
+    return str(VoiceResponse())
+
+
 def reject(reason: str = "busy") -> str:
     """Not answered and not billed by the carrier. `reason`: busy, or rejected (a number out of service)."""
     response = VoiceResponse()

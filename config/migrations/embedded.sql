@@ -1,4 +1,4 @@
--- Made from the migrations with this digest, by `make schema`: 3d6ea5bfb787319091525f758e8ba0f0f672307ffce5336d29c671ff8e786ca0
+-- Made from the migrations with this digest, by `make schema`: 7dc609b3a90df209e7b20f1e6799bd29b00ed7b24c5eb01af758106b88cfaf74
 CREATE TABLE agent_numbers (
 	id TEXT NOT NULL, 
 	org_id VARCHAR(36) NOT NULL, 
@@ -292,6 +292,28 @@ CREATE TABLE organisations (
 	created_at BIGINT NOT NULL, 
 	CONSTRAINT pk_organisations PRIMARY KEY (id)
 );
+CREATE TABLE relay_tickets (
+	id VARCHAR(64) NOT NULL, 
+	org_id VARCHAR(36) NOT NULL, 
+	call_id VARCHAR(36) NOT NULL, 
+	resumed VARCHAR(16), 
+	created_at BIGINT NOT NULL, 
+	used_at BIGINT, 
+	CONSTRAINT pk_relay_tickets PRIMARY KEY (id)
+);
+CREATE TABLE segments (
+	id TEXT NOT NULL, 
+	org_id VARCHAR(36) NOT NULL, 
+	call_id VARCHAR(36) NOT NULL, 
+	sequence_no INTEGER NOT NULL, 
+	role VARCHAR(8) NOT NULL, 
+	text TEXT NOT NULL, 
+	cut_text TEXT, 
+	started_at BIGINT NOT NULL, 
+	ended_at BIGINT, 
+	source VARCHAR(16) NOT NULL, 
+	CONSTRAINT pk_segments PRIMARY KEY (id)
+);
 CREATE TABLE sessions (
 	id VARCHAR(64) NOT NULL, 
 	org_id VARCHAR(36) NOT NULL, 
@@ -383,6 +405,16 @@ CREATE TABLE transfers (
 	CONSTRAINT ck_transfers_amount_not_negative CHECK (amount >= 0), 
 	CONSTRAINT uq_transfers_pending_id UNIQUE (pending_id), 
 	CONSTRAINT uq_transfers_source_key UNIQUE (source_key)
+);
+CREATE TABLE turns (
+	id TEXT NOT NULL, 
+	org_id VARCHAR(36) NOT NULL, 
+	call_id VARCHAR(36) NOT NULL, 
+	turn INTEGER NOT NULL, 
+	total_ms INTEGER NOT NULL, 
+	model_ms INTEGER NOT NULL, 
+	at BIGINT NOT NULL, 
+	CONSTRAINT pk_turns PRIMARY KEY (id)
 );
 CREATE TABLE usage_quarter_hours (
 	id TEXT NOT NULL, 
@@ -501,6 +533,8 @@ CREATE INDEX ix_evidence_call_id_id ON evidence (call_id, id);
 CREATE INDEX ix_idempotency_keys_created_at ON idempotency_keys (created_at);
 CREATE INDEX ix_mails_due_at ON mails (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX ix_operator_actions_org_id ON operator_actions (org_id);
+CREATE INDEX ix_relay_tickets_call_id ON relay_tickets (call_id);
+CREATE INDEX ix_segments_call_id_sequence_no ON segments (call_id, sequence_no);
 CREATE INDEX ix_stripe_events_object_id ON stripe_events (object_id);
 CREATE INDEX ix_topup_reversals_open_disputes ON topup_reversals (id) WHERE kind = 'dispute' AND NOT is_closed;
 CREATE INDEX ix_topup_reversals_stripe_payment_intent_id ON topup_reversals (stripe_payment_intent_id);
@@ -511,6 +545,7 @@ CREATE INDEX ix_topups_stripe_payment_intent_id ON topups (stripe_payment_intent
 CREATE INDEX ix_topups_unfinished ON topups (status, id) WHERE status IN ('pending', 'processing', 'review');
 CREATE INDEX ix_transfers_call_id ON transfers (call_id);
 CREATE UNIQUE INDEX ix_transfers_org_id_sequence ON transfers (org_id, sequence);
+CREATE INDEX ix_turns_call_id ON turns (call_id);
 CREATE INDEX ix_usage_quarter_hours_org_id_quarter_at ON usage_quarter_hours (org_id, quarter_at);
 CREATE INDEX ix_verified_numbers_org_id ON verified_numbers (org_id);
 CREATE INDEX ix_webhook_attempts_delivery_id_id ON webhook_attempts (delivery_id, id);

@@ -14,6 +14,7 @@ import accounts.tables
 import billing.tables
 import voice.agent_tables
 import voice.tables
+import voice.talk_tables
 import webhooks.tables
 from config.database import metadata
 from config.migrate import LOCK_NUMBER
@@ -23,6 +24,7 @@ rooms = (
     billing.tables,
     voice.tables,
     voice.agent_tables,
+    voice.talk_tables,
     webhooks.tables,
 )  # imported so that `metadata` knows their tables
 

@@ -299,6 +299,32 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_organisations")),
     )
     op.create_table(
+        "relay_tickets",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("call_id", sa.String(length=36), nullable=False),
+        sa.Column("resumed", sa.String(length=16), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("used_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_relay_tickets")),
+    )
+    op.create_index(op.f("ix_relay_tickets_call_id"), "relay_tickets", ["call_id"], unique=False)
+    op.create_table(
+        "segments",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("call_id", sa.String(length=36), nullable=False),
+        sa.Column("sequence_no", sa.Integer(), nullable=False),
+        sa.Column("role", sa.String(length=8), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("cut_text", sa.Text(), nullable=True),
+        sa.Column("started_at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("source", sa.String(length=16), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_segments")),
+    )
+    op.create_index(op.f("ix_segments_call_id_sequence_no"), "segments", ["call_id", "sequence_no"], unique=False)
+    op.create_table(
         "stripe_customers",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("org_id", sa.String(length=36), nullable=False),
@@ -421,6 +447,18 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_transfers_call_id"), "transfers", ["call_id"], unique=False)
     op.create_index(op.f("ix_transfers_org_id_sequence"), "transfers", ["org_id", "sequence"], unique=True)
+    op.create_table(
+        "turns",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("call_id", sa.String(length=36), nullable=False),
+        sa.Column("turn", sa.Integer(), nullable=False),
+        sa.Column("total_ms", sa.Integer(), nullable=False),
+        sa.Column("model_ms", sa.Integer(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_turns")),
+    )
+    op.create_index(op.f("ix_turns_call_id"), "turns", ["call_id"], unique=False)
     op.create_table(
         "usage_quarter_hours",
         sa.Column("id", sa.Text(), nullable=False),
@@ -719,6 +757,8 @@ def downgrade() -> None:
     op.drop_table("verified_numbers")
     op.drop_index(op.f("ix_usage_quarter_hours_org_id_quarter_at"), table_name="usage_quarter_hours")
     op.drop_table("usage_quarter_hours")
+    op.drop_index(op.f("ix_turns_call_id"), table_name="turns")
+    op.drop_table("turns")
     op.drop_index(op.f("ix_transfers_org_id_sequence"), table_name="transfers")
     op.drop_index(op.f("ix_transfers_call_id"), table_name="transfers")
     op.drop_table("transfers")
@@ -749,6 +789,10 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_stripe_events_object_id"), table_name="stripe_events")
     op.drop_table("stripe_events")
     op.drop_table("stripe_customers")
+    op.drop_index(op.f("ix_segments_call_id_sequence_no"), table_name="segments")
+    op.drop_table("segments")
+    op.drop_index(op.f("ix_relay_tickets_call_id"), table_name="relay_tickets")
+    op.drop_table("relay_tickets")
     op.drop_table("organisations")
     op.drop_index(op.f("ix_operator_actions_org_id"), table_name="operator_actions")
     op.drop_table("operator_actions")

@@ -1,0 +1,46 @@
+"""Calling a customer's tool.
+
+Invariant: one request, to a public address, of limited time and size; a write whose outcome is unclear is reported as
+unknown and never repeated. Headers never reach the model, the transcript or a log.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from config.egress import Egress, NoAnswer, Refused
+from voice.conversation.actions import RunTool
+from voice.conversation.events import ToolFinished, ToolOutcome
+
+ANSWER_BYTES = 8_192
+
+
+async def run_tool(egress: Egress, config: Mapping[str, Any], call_id: str, wanted: RunTool) -> ToolFinished:
+    """The tool's answer, or what went wrong in a sentence. Never raises for what the tool does."""
+    headers = {
+        **(config.get("headers") or {}),
+        "Content-Type": "application/json",
+        "Idempotency-Key": wanted.idempotency_key,
+        "X-CallingBox-Call-Id": call_id,
+    }
+    body = msgspec.json.encode(wanted.arguments)
+    return await _ask(egress, str(config["url"]), body, headers, wanted)
+
+
+async def _ask(egress: Egress, url: str, body: bytes, headers: Mapping[str, str], wanted: RunTool) -> ToolFinished:
+    try:
+        answer = await egress.post(
+            url, body, headers, timeout_seconds=wanted.timeout_ms / 1000, answer_bytes=ANSWER_BYTES
+        )
+    except Refused as error:
+        return ToolFinished(wanted.run_id, ToolOutcome.ERROR, str(error))
+    except NoAnswer as error:
+        return ToolFinished(wanted.run_id, ToolOutcome.UNKNOWN, str(error))
+    if answer.status >= 500:
+        return ToolFinished(wanted.run_id, ToolOutcome.UNKNOWN, f"The tool answered with status {answer.status}.")
+    if not 200 <= answer.status < 300:
+        return ToolFinished(wanted.run_id, ToolOutcome.ERROR, f"The tool answered with status {answer.status}.")
+    if not answer.is_whole:
+        return ToolFinished(wanted.run_id, ToolOutcome.ERROR, f"The tool's answer is larger than {ANSWER_BYTES} bytes.")
+    return ToolFinished(wanted.run_id, ToolOutcome.OK, answer.body.decode("utf-8", "replace"))
