@@ -8,7 +8,11 @@ import re
 
 from accounts.passwords import LONGEST, SHORTEST
 
-EMAIL = re.compile(r"[^@\s\x00-\x1f]{1,64}@[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)+")
+_ATOM = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+EMAIL = re.compile(rf"(?=[^@]{{1,64}}@){_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})+")
+"""A dot-atom of RFC 5322 at a host name. Nothing that needs quotes: `a,me@example.com` would be mailed to two people,
+and be a new person each time."""
 LONGEST_EMAIL = 254
 LONGEST_NAME = 100
 

@@ -28,6 +28,10 @@ RETRY_MS = (60_000, 300_000, 1_800_000, 7_200_000, 43_200_000)
 SENDER = "CallingBox <no-reply@{host}>"
 
 
+class Undeliverable(Exception):
+    """There is nobody to send it to any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Letter:
     subject: str
@@ -48,6 +52,8 @@ def _verify(mail: Mapping[str, Any], base: str, links: Links) -> Letter:
 
 
 def _reset(mail: Mapping[str, Any], base: str, links: Links) -> Letter:
+    if mail["password_hash"] is None:
+        raise Undeliverable("its user has left")
     token = links.make("reset", mail["facts"]["user_id"], mail["password_hash"][-16:])
     text = (
         f"Choose a new password:\n\n{base}/reset?token={token}\n\n"
@@ -138,10 +144,9 @@ class Mailer:
     async def _send(self, mail: Mapping[str, Any]) -> bool:
         if not await self._door.submit(ClaimMail(mail["id"], mail["org_id"])):
             return False
-        letter = COMPOSERS[mail["kind"]](mail, self._base_url, self._links)
         try:
-            await self._deliver(mail["recipient"], letter)
-        except Exception as error:  # whatever the mail server does, the mail stays due
+            await self._deliver(mail["recipient"], COMPOSERS[mail["kind"]](mail, self._base_url, self._links))
+        except Exception as error:  # whatever the mail server does, the mail stays due, and others are sent
             log.warning("mail_not_sent", mail_id=mail["id"], kind=mail["kind"], error=type(error).__name__)
             return False
         await self._door.submit(MailSent(mail["id"], mail["org_id"]))
@@ -160,6 +165,7 @@ class Mailer:
         message.set_content(letter.text)
         await aiosmtplib.send(
             message,
+            recipients=[recipient],
             hostname=server.hostname,
             port=server.port,
             username=unquote(server.username) if server.username else None,

@@ -149,20 +149,40 @@ class VerifyEmail(_OnUser):
 
 
 @dataclass(frozen=True, slots=True)
-class AskForMail(_OnUser):
-    """Send a user the mail `kind` (verify, reset) again."""
+class AskToVerify(_OnUser):
+    """Send a user the mail that asks for confirmation again."""
 
     mail_id: str
-    kind: str
 
     def reads(self, located: Rows) -> Sequence[Read]:
         return (Read(users, "id", (self.user_id,)), Read(mails, "id", (self.mail_id,)))
 
     def fold(self, rows: Rows, now: int) -> None:
         user = rows.get(users, self.user_id)
-        if user is None or rows.get(mails, self.mail_id) or (self.kind == "verify" and user["verified_at"]):
-            return
-        send_mail(rows, self.mail_id, self.kind, user["email"], {"user_id": self.user_id}, user["org_id"], now)
+        if user is not None and user["verified_at"] is None and rows.get(mails, self.mail_id) is None:
+            send_mail(rows, self.mail_id, "verify", user["email"], {"user_id": self.user_id}, user["org_id"], now)
+
+
+@dataclass(frozen=True, slots=True)
+class AskToReset:
+    """Send whoever has this address the link to a new password. The same work is done where nobody has it."""
+
+    email: str
+    mail_id: str
+
+    def locate(self) -> Sequence[Read]:
+        return (Read(users, "email", (self.email,)),)
+
+    def organisations(self, located: Rows) -> Iterable[str]:
+        return [row["org_id"] for row in located.find(users, "email", self.email)]
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        return (*self.locate(), Read(mails, "id", (self.mail_id,)))
+
+    def fold(self, rows: Rows, now: int) -> None:
+        for user in rows.find(users, "email", self.email):
+            if rows.get(mails, self.mail_id) is None:
+                send_mail(rows, self.mail_id, "reset", self.email, {"user_id": user["id"]}, user["org_id"], now)
 
 
 @dataclass(frozen=True, slots=True)

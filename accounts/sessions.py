@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from quart import current_app, g, request
 from quart_auth import AuthUser, current_user, login_user, logout_user
 from sqlalchemy import bindparam, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from accounts.people import SESSION_MS, BeginSession, EndSession
 from accounts.tables import organisations, sessions, users
@@ -23,6 +24,7 @@ from config.door import Door
 from config.errors import ApiError
 from config.settings import Settings
 
+SESSION_COOKIE = "cb_session"
 VISITOR_COOKIE = "cb_visitor"
 _FIND = (
     select(
@@ -97,28 +99,39 @@ async def _find_member(token: str | None) -> Member | None:
     )
 
 
+async def is_open(connection: AsyncConnection, session_id: str) -> bool:
+    """Whether a session that was valid before still is."""
+    found = await connection.execute(_FIND, {"session_id": session_id, "now": now_ms()})
+    return found.first() is not None
+
+
 async def log_in(user_id: str) -> None:
-    """A fresh session in a fresh cookie, whatever the browser had before."""
+    """A fresh session in a fresh cookie; the one that the browser had before ends."""
     token = secrets.token_urlsafe(32)
     door: Door = current_app.extensions["door"]
     await door.submit(BeginSession(user_id, _hash(token)))
+    await _end()
     login_user(AuthUser(token), remember=True)
     g.pop("member", None)
 
 
 async def log_out() -> None:
+    await _end()
+    logout_user()
+    g.pop("member", None)
+
+
+async def _end() -> None:
     who = await member()
     if who is not None:
         door: Door = current_app.extensions["door"]
         await door.submit(EndSession(who.user_id, who.session_id))
-    logout_user()
-    g.pop("member", None)
 
 
 def configure_cookies(app: Any, settings: Settings) -> None:
     app.secret_key = settings.signing_secret
     app.config.update(
-        QUART_AUTH_COOKIE_NAME="cb_session",
+        QUART_AUTH_COOKIE_NAME=SESSION_COOKIE,
         QUART_AUTH_COOKIE_SECURE=settings.public_base_url.startswith("https://"),
         QUART_AUTH_COOKIE_HTTP_ONLY=True,
         QUART_AUTH_COOKIE_SAMESITE="Lax",  # Strict would lose the session on the way back from a payment page
@@ -137,7 +150,9 @@ def csrf_token() -> str:
 
 
 async def check_form() -> None:
-    """Raises ApiError 403 unless the form was rendered by us for this browser."""
+    """Before every POST: raises ApiError 403 unless the form was rendered by us for this browser."""
+    if request.method in ("GET", "HEAD", "OPTIONS"):
+        return
     origin = request.headers.get("Origin")
     settings: Settings = current_app.extensions["settings"]
     ours = {urlsplit(settings.public_base_url).netloc, request.host}

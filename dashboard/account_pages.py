@@ -4,40 +4,33 @@ Invariant: a key's secret is shown on the page that answers its creation, and ne
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 from zoneinfo import available_timezones
 
-from quart import Blueprint, current_app, redirect, request
+from quart import Blueprint, redirect, request
 
 from accounts.commands import CreateKey, RevokeKey
 from accounts.identity import BadIdentity, check_email, check_name, check_password
 from accounts.keys import new_key
 from accounts.organisations import keys_of, members_of, open_invitations
-from accounts.passwords import hash_password, password_matches
+from accounts.passwords import hash_in_thread, matches_in_thread
 from accounts.people import ChangeOrganisation, Invite, RemoveMember, RevokeInvitation, SetPassword
 from config.clock import new_id, now_ms
-from config.door import Door
 from config.errors import ApiError, not_found
 from dashboard import urls, views
 from dashboard.calls_view import curl_line
 from dashboard.views import Choice, Form
 from dashboard.wallet_view import longest_calls
-from dashboard.web import AnyResponse, database, html, require_member, secure, settings, shell, wallet_facts, who
+from dashboard.web import AnyResponse, database, door, html, inside, limit, settings, shell, wallet_facts, who
 from dashboard.workspace_view import ApiKeyRow, ApiKeysPage, Invitation, Member, SettingsPage
 
-blueprint = Blueprint("account_pages", __name__)
-blueprint.before_request(require_member)
-blueprint.after_request(secure)
+blueprint = inside(Blueprint("account_pages", __name__))
 
 EXPIRIES = {"": "Never", "7": "In 7 days", "30": "In 30 days", "90": "In 90 days", "365": "In a year"}
 DAY_MS = 86_400_000
 LONGEST_KEY_NAME = 64
 CURRENT = "current_password"
-
-
-def _door() -> Door:
-    door: Door = current_app.extensions["door"]
-    return door
 
 
 # -- API keys -------------------------------------------------------------------------------------------------------
@@ -90,13 +83,13 @@ async def create_key() -> AnyResponse:
         return await _keys_page(Form(values, {"expires": "Choose one of these."}), status=400)
     expires_at = now_ms() + int(values["expires"]) * DAY_MS if values["expires"] else None
     key = new_key()
-    await _door().submit(CreateKey(new_id(), person.org_id, values["name"], key, person.user_id, expires_at))
+    await door().submit(CreateKey(new_id(), person.org_id, values["name"], key, person.user_id, expires_at))
     return await _keys_page(Form(), secret=key)
 
 
 @blueprint.post(f"{urls.API_KEYS}/<key_id>/revoke")
 async def revoke_key(key_id: str) -> AnyResponse:
-    if not await _door().submit(RevokeKey(key_id, (await who()).org_id)):
+    if not await door().submit(RevokeKey(key_id, (await who()).org_id)):
         raise not_found("API key", key_id)
     return redirect(urls.API_KEYS, 303)
 
@@ -138,12 +131,11 @@ async def _settings_page(
     return html("settings.html", status, page=page, view=view)
 
 
-def _zones() -> list[str]:
+@cache
+def _zones() -> tuple[str, ...]:
     """Places and UTC; the many old aliases stay out."""
-    named = sorted(
-        zone for zone in available_timezones() if "/" in zone and not zone.startswith(("Etc/", "SystemV/", "US/"))
-    )
-    return ["UTC", *named]
+    places = (zone for zone in available_timezones() if "/" in zone)
+    return ("UTC", *sorted(zone for zone in places if not zone.startswith(("Etc/", "SystemV/", "US/"))))
 
 
 @blueprint.post(urls.SETTINGS)
@@ -161,7 +153,7 @@ async def change_settings() -> AnyResponse:
     if errors:
         return await _settings_page(organisation=Form(values, errors), status=400)
     changes = {"name": name, "timezone": values["time_zone"], "disclose_ai": form.get("discloses_ai") == "1"}
-    await _door().submit(ChangeOrganisation(person.org_id, changes))
+    await door().submit(ChangeOrganisation(person.org_id, changes))
     return redirect(urls.SETTINGS, 303)
 
 
@@ -172,7 +164,7 @@ async def invite() -> AnyResponse:
         email = check_email(entered)
     except BadIdentity as error:
         return await _settings_page(invite=Form({"email": entered}, {"email": str(error)}), status=400)
-    refusal = await _door().submit(Invite(person.org_id, new_id(), new_id(), email, person.user_id))
+    refusal = await door().submit(Invite(person.org_id, new_id(), new_id(), email, person.user_id))
     if refusal is not None:
         return await _settings_page(invite=Form({"email": entered}, {"email": refusal}), status=400)
     return redirect(urls.SETTINGS, 303)
@@ -180,14 +172,14 @@ async def invite() -> AnyResponse:
 
 @blueprint.post(f"{urls.INVITATIONS}/<invitation_id>/revoke")
 async def revoke_invitation(invitation_id: str) -> AnyResponse:
-    if not await _door().submit(RevokeInvitation((await who()).org_id, invitation_id)):
+    if not await door().submit(RevokeInvitation((await who()).org_id, invitation_id)):
         raise not_found("invitation", invitation_id)
     return redirect(urls.SETTINGS, 303)
 
 
 @blueprint.post("/settings/members/<user_id>/remove")
 async def remove_member(user_id: str) -> AnyResponse:
-    refusal = await _door().submit(RemoveMember((await who()).org_id, user_id))
+    refusal = await door().submit(RemoveMember((await who()).org_id, user_id))
     if refusal is not None:
         raise ApiError(409, "last_member", refusal)
     return redirect(urls.SETTINGS, 303)
@@ -196,16 +188,17 @@ async def remove_member(user_id: str) -> AnyResponse:
 @blueprint.post(urls.PASSWORD)
 async def change_password() -> AnyResponse:
     person, form = await who(), await request.form
+    limit("login", f"email:{person.email}")
     errors: dict[str, str] = {}
-    if not password_matches(person.password_hash, form.get(CURRENT, "")[:1000]):
+    if not await matches_in_thread(person.password_hash, form.get(CURRENT, "")[:1000]):
         errors[CURRENT] = "This is not your current password."
     try:
         check_password(form.get("new_password", ""))
     except BadIdentity as error:
         errors["new_password"] = str(error)
     if not errors:
-        changed = hash_password(form["new_password"])
-        if await _door().submit(SetPassword(person.user_id, person.password_hash, changed, person.session_id)):
+        changed = await hash_in_thread(form["new_password"])
+        if await door().submit(SetPassword(person.user_id, person.password_hash, changed, person.session_id)):
             notice = views.Notice("good", "check", "Your password is changed. You are logged out everywhere else.")
             return await _settings_page(notices=(notice,))
         errors[CURRENT] = "Your password has just been changed elsewhere. Log in again."

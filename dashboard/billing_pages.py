@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
-from quart import Blueprint, Response, current_app, redirect, request
+from quart import Blueprint, Response, redirect, request
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from accounts.people import ChangeOrganisation
@@ -19,7 +19,6 @@ from billing.ledger import list_transfers, sequence_of
 from billing.rating import SHORTEST_MAXIMUM_SECONDS
 from billing.usage_report import Usage, daily, day_of, monthly
 from config.clock import iso, now_ms
-from config.door import Door
 from config.errors import invalid
 from dashboard import billing_view, ledger_view, urls, views, wallet_view
 from dashboard.facts import month_totals, transfer_facts, usage_days, with_calls
@@ -27,18 +26,16 @@ from dashboard.web import (
     AnyResponse,
     clock_of,
     database,
+    door,
     html,
-    require_member,
-    secure,
+    inside,
     settings,
     shell,
     wallet_facts,
     who,
 )
 
-blueprint = Blueprint("billing_pages", __name__)
-blueprint.before_request(require_member)
-blueprint.after_request(secure)
+blueprint = inside(Blueprint("billing_pages", __name__))
 
 LEDGER_LENGTH = 25
 CSV_PAGE = 1_000
@@ -116,8 +113,7 @@ async def set_longest_call() -> AnyResponse:
     most = settings().max_call_duration_seconds
     if not SHORTEST_MAXIMUM_SECONDS <= seconds <= most:
         raise invalid("seconds", f"A call lasts from {SHORTEST_MAXIMUM_SECONDS} to {most} seconds.")
-    door: Door = current_app.extensions["door"]
-    await door.submit(ChangeOrganisation((await who()).org_id, {"max_call_duration_seconds": seconds}))
+    await door().submit(ChangeOrganisation((await who()).org_id, {"max_call_duration_seconds": seconds}))
     return redirect(urls.billing(part="longest-call"), 303)
 
 

@@ -16,8 +16,7 @@ from dashboard.web import (
     clock_of,
     database,
     html,
-    require_member,
-    secure,
+    inside,
     settings,
     shell,
     wallet_facts,
@@ -27,9 +26,7 @@ from voice.calls import evidence_of, find_call, list_calls
 from voice.receipt import agrees, decisions
 from voice.service import calls_service
 
-blueprint = Blueprint("call_pages", __name__)
-blueprint.before_request(require_member)
-blueprint.after_request(secure)
+blueprint = inside(Blueprint("call_pages", __name__))
 
 PAGE_LENGTH = 25
 _LIVE = ("queued", "initiated", "ringing", "in_progress")

@@ -1,53 +1,30 @@
 """The pages before log-in: log in, sign up, confirm an address, join, choose a new password.
 
-Invariant: none tells whether an address has an account, except to whoever proves that the address is theirs.
+Invariant: log-in and reset never tell whether an address has an account, neither in words nor in time. Sign-up must
+say that an address is taken; it is limited by the caller's own address.
 """
 
-import time
-
-from quart import Blueprint, current_app, redirect, request
+from quart import Blueprint, redirect, request
 
 from accounts.identity import BadIdentity, check_email, check_name, check_password
 from accounts.links import INVITE_SECONDS, RESET_SECONDS, VERIFY_SECONDS, Links
 from accounts.organisations import find_invitation, find_user, find_user_by_id
-from accounts.passwords import hash_password, password_matches
-from accounts.people import AcceptInvitation, AskForMail, SetPassword, SignUp, VerifyEmail
-from accounts.sessions import check_form, log_in, log_out, member, remember_visitor
+from accounts.passwords import hash_in_thread, matches_in_thread
+from accounts.people import AcceptInvitation, AskToReset, AskToVerify, SetPassword, SignUp, VerifyEmail
+from accounts.sessions import SESSION_COOKIE, check_form, log_in, log_out, member, remember_visitor
 from config.clock import new_id, now_ms
-from config.door import Door
-from config.errors import ApiError
-from config.rate_limit import RateLimit
 from dashboard import urls, views
-from dashboard.web import AnyResponse, database, gate, html, secure, settings
+from dashboard.web import AnyResponse, check_text, database, door, gate, html, limit, secure, settings
 
 blueprint = Blueprint("entrance", __name__)
+blueprint.before_request(check_text)
+blueprint.before_request(check_form)
 blueprint.after_request(remember_visitor)
 blueprint.after_request(secure)
 
 
-@blueprint.before_request
-async def before() -> None:
-    if request.method == "POST":
-        await check_form()
-
-
-def _door() -> Door:
-    door: Door = current_app.extensions["door"]
-    return door
-
-
 def _links() -> Links:
     return Links(settings().signing_secret)
-
-
-def _limit(kind: str, name: str) -> None:
-    """Raises ApiError 429: guessing passwords and making accounts is slow work."""
-    limits: RateLimit = current_app.extensions[f"{kind}_limit"]
-    if wait := limits.wait_seconds(name, time.monotonic()):
-        seconds = str(int(wait) + 1)
-        raise ApiError(
-            429, "rate_limited", f"Too many tries. Wait {seconds} s, then try again.", {"Retry-After": seconds}
-        )
 
 
 def _next_url(wanted: str) -> str:
@@ -64,7 +41,7 @@ async def login() -> AnyResponse:
     if await member() is not None:
         return redirect(_next_url(request.args.get("next", "")))
     wanted = request.args.get("next", "")
-    notices = [views.session_expired()] if wanted and "cb_session" in request.cookies else []
+    notices = [views.session_expired()] if wanted and SESSION_COOKIE in request.cookies else []
     if request.args.get("changed"):
         notices = [views.password_changed()]
     return _login_page(views.Form(), wanted, *notices)
@@ -80,11 +57,12 @@ def _login_page(form: views.Form, wanted: str, *notices: views.Notice, status: i
 async def do_login() -> AnyResponse:
     form = await request.form
     email, wanted = form.get("email", "")[:300], form.get("next", "")
-    _limit("login", f"address:{request.remote_addr}")
-    _limit("login", f"email:{email.strip().lower()}")
+    limit("login", f"address:{request.remote_addr}")
+    limit("login", f"email:{email.strip().lower()}")
     async with database().read() as connection:
         user = await find_user(connection, email.strip().lower())
-    if not password_matches(user["password_hash"] if user else None, form.get("password", "")[:1000]) or user is None:
+    known_hash = user["password_hash"] if user else None
+    if not await matches_in_thread(known_hash, form.get("password", "")[:1000]) or user is None:
         return _login_page(views.Form({"email": email}), wanted, views.wrong_login(), status=401)
     await log_in(user["id"])
     return redirect(_next_url(wanted), 303)
@@ -126,10 +104,10 @@ async def do_sign_up() -> AnyResponse:
     _check_password(errors, "password", form.get("password", ""))
     if errors:
         return _sign_up_page(views.Form(values, errors), status=400)
-    _limit("sign_up", f"address:{request.remote_addr}")
+    limit("sign_up", f"address:{request.remote_addr}")
     user_id = new_id()
-    command = SignUp(new_id(), user_id, new_id(), name, email, hash_password(form["password"]))
-    if not await _door().submit(command):
+    command = SignUp(new_id(), user_id, new_id(), name, email, await hash_in_thread(form["password"]))
+    if not await door().submit(command):
         taken = {"email": "This address has an account already. Log in, or choose a new password."}
         return _sign_up_page(views.Form(values, taken), status=400)
     await log_in(user_id)
@@ -178,7 +156,7 @@ async def _join(token: str, password: str) -> AnyResponse:
         form = views.Form({"email": invitation["email"]}, errors)
         return _sign_up_page(form, invitation["organisation"], token, status=400)
     user_id = new_id()
-    if not await _door().submit(AcceptInvitation(invitation["id"], user_id, hash_password(password))):
+    if not await door().submit(AcceptInvitation(invitation["id"], user_id, await hash_in_thread(password))):
         return _dead_link(views.verification_failed())
     await log_in(user_id)
     return redirect(urls.CALLS, 303)
@@ -189,7 +167,7 @@ async def verify() -> AnyResponse:
     facts = _links().read("verify", request.args.get("token", ""), VERIFY_SECONDS)
     if facts is None or len(facts) != 2:
         return _dead_link(views.verification_failed())
-    granted = await _door().submit(VerifyEmail(facts[0], facts[1], new_id(), settings().free_credit_milli_cents))
+    granted = await door().submit(VerifyEmail(facts[0], facts[1], new_id(), settings().free_credit_milli_cents))
     if granted is None:
         return _dead_link(views.verification_failed())
     return html("message.html", gate=gate("Email confirmed"), message=views.verified(granted))
@@ -200,8 +178,8 @@ async def resend() -> AnyResponse:
     person = await member()
     if person is None:
         return redirect(urls.LOGIN, 303)
-    _limit("sign_up", f"mail:{person.user_id}")
-    await _door().submit(AskForMail(person.user_id, new_id(), "verify"))
+    limit("sign_up", f"mail:{person.email}")
+    await door().submit(AskToVerify(person.user_id, new_id()))
     return html("message.html", gate=gate("Check your mail"), message=views.check_your_mail(person.email))
 
 
@@ -218,11 +196,9 @@ async def do_forgot() -> AnyResponse:
     except BadIdentity as error:
         form = views.Form({"email": entered}, {"email": str(error)})
         return html("forgot.html", 400, gate=gate("Forgot your password"), form=form)
-    _limit("sign_up", f"address:{request.remote_addr}")
-    async with database().read() as connection:
-        user = await find_user(connection, email)
-    if user is not None:
-        await _door().submit(AskForMail(user["id"], new_id(), "reset"))
+    limit("sign_up", f"address:{request.remote_addr}")
+    limit("sign_up", f"mail:{email}")
+    await door().submit(AskToReset(email, new_id()))
     return html("message.html", gate=gate("Check your mail"), message=views.reset_sent(email))
 
 
@@ -260,8 +236,8 @@ async def do_reset() -> AnyResponse:
     _check_password(errors, "password", form.get("password", ""))
     if errors:
         return _reset_page(views.Form({}, errors), token, user["email"], 400)
-    changed = SetPassword(user["id"], user["password_hash"], hash_password(form["password"]))
-    if not await _door().submit(changed):
+    changed = SetPassword(user["id"], user["password_hash"], await hash_in_thread(form["password"]))
+    if not await door().submit(changed):
         return _dead_link(views.reset_failed())
     return redirect(f"{urls.LOGIN}?changed=1", 303)
 

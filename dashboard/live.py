@@ -1,39 +1,66 @@
 """The stream that tells open pages that something changed.
 
-Invariant: it says that something changed, never what; pages fetch themselves again, so they show only what their
-session may see.
+Invariant: it says what kind of thing changed, never what it is now; pages fetch themselves again, so they show only
+what their session may see.
 
-A commit in this process wakes the streams of its organisation at once; other processes' commits are found by a small
-query that looks at the newest rows alone.
+A commit in this process wakes the streams of its organisation at once; other processes' commits are found by small
+queries that look at the newest rows alone.
 """
 
 import asyncio
+import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from itertools import chain
 from typing import Any
 
 from quart import Blueprint, Response, current_app, request
-from sqlalchemy import select
+from sqlalchemy import Select, Table, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.tables import wallets
+from accounts.sessions import Member, is_open
+from accounts.tables import organisations
+from billing.tables import auto_recharges, topups, wallets
 from config.database import Unavailable
 from config.door import Door
 from config.errors import ApiError
 from dashboard import urls
-from dashboard.web import database, require_member, secure, who
+from dashboard.web import database, inside, who
 from voice.tables import calls
+from voice.talk_tables import segments
+from webhooks.tables import webhook_deliveries
 
-blueprint = Blueprint("live", __name__)
-blueprint.before_request(require_member)
-blueprint.after_request(secure)
+blueprint = inside(Blueprint("live", __name__))
 
-TOPICS = frozenset({"wallet", "calls", "call", "transcript", "usage", "ledger", "topups", "deliveries"})
-LOOK_SECONDS = 2.0
+LOOK_SECONDS = 3.0
 PING_SECONDS = 15.0
 SETTLE_SECONDS = 0.1
-STREAMS_LIMIT = 200
+STREAMS_LIMIT = 400
+STREAMS_LIMIT_OF_ONE = 40
 NEWEST = 30
+
+
+def _newest(table: Table, org_id: str) -> Select[Any]:
+    return select(table.c.id, table.c.updated_at).where(table.c.org_id == org_id).order_by(table.c.id.desc())
+
+
+def queries(org_id: str, call_id: str) -> dict[str, list[Select[Any]]]:
+    """Topic → what is different whenever something of this topic has changed. `call_id`: the call that is shown."""
+    wallet = select(wallets.c.sequence).where(wallets.c.id == org_id)
+    longest = select(organisations.c.max_call_duration_seconds).where(organisations.c.id == org_id)
+    recharge = select(auto_recharges.c.updated_at).where(auto_recharges.c.id == org_id)
+    call = select(calls.c.updated_at, calls.c.result_status).where(calls.c.id == call_id, calls.c.org_id == org_id)
+    spoken = select(func.count()).where(segments.c.call_id == call_id, segments.c.org_id == org_id)
+    return {
+        "wallet": [wallet, longest],
+        "ledger": [wallet],
+        "usage": [wallet],
+        "calls": [_newest(calls, org_id).limit(NEWEST)],
+        "call": [call],
+        "transcript": [call, spoken],
+        "topups": [_newest(topups, org_id).limit(NEWEST), recharge],
+        "deliveries": [_newest(webhook_deliveries, org_id).limit(NEWEST)],
+    }
 
 
 class Bell:
@@ -55,7 +82,8 @@ class Bell:
 
     def listen(self, org_id: str) -> asyncio.Event:
         """Raises ApiError 503 when too many pages are open."""
-        if sum(map(len, self._waiting.values())) >= STREAMS_LIMIT:
+        own = len(self._waiting.get(org_id, ()))
+        if own >= STREAMS_LIMIT_OF_ONE or sum(map(len, self._waiting.values())) >= STREAMS_LIMIT:
             raise ApiError(503, "over_capacity", "Too many pages are open; this one does not update by itself.")
         listener = asyncio.Event()
         self._waiting[org_id].add(listener)
@@ -76,55 +104,60 @@ class Bell:
 
 @blueprint.get(urls.EVENTS)
 async def events() -> Response:
-    """`event: changed` with the topics that may have changed; `event: ping` now and then."""
+    """`event: changed` with the topics that have changed; `event: ping` now and then."""
     person = await who()
-    topics = " ".join(sorted(TOPICS & set(request.args.get("topics", "").split()))) or "wallet"
+    known = queries(person.org_id, request.args.get("call", "")[:36])
+    wanted = {topic: known[topic] for topic in request.args.get("topics", "").split() if topic in known}
     bell: Bell = current_app.extensions["bell"]
     listener = bell.listen(person.org_id)
-    source = database()
-
-    async def stream() -> AsyncIterator[str]:
-        try:
-            seen: Any = None
-            yield "event: ping\ndata:\n\n"
-            quiet = 0.0
-            while not bell.stopped:
-                try:
-                    async with source.read() as connection:
-                        version = await _version(connection, person.org_id)
-                except Unavailable:
-                    return  # the page says that its figures are stale, and connects again
-                if version != seen:
-                    if seen is not None:
-                        yield f"event: changed\ndata: {topics}\n\n"
-                        quiet = 0.0
-                    seen = version
-                woken = await _wait(listener)
-                quiet += 0.0 if woken else LOOK_SECONDS
-                if quiet >= PING_SECONDS:
-                    yield "event: ping\ndata:\n\n"
-                    quiet = 0.0
-        finally:
-            bell.leave(person.org_id, listener)
-
-    response = Response(stream(), content_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    stream = _stream(person, wanted or {"wallet": known["wallet"]}, bell, listener)
+    response = Response(stream, content_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
     response.timeout = None
     return response
 
 
-async def _wait(listener: asyncio.Event) -> bool:
+async def _stream(
+    person: Member, wanted: Mapping[str, list[Select[Any]]], bell: Bell, listener: asyncio.Event
+) -> AsyncIterator[str]:
+    """Ends with the session, the server, or the database's absence: the page then says so, and connects again."""
+    source = database()
+    seen: dict[str, Any] = {}
+    pinged = -PING_SECONDS
+    try:
+        while not bell.stopped:
+            is_ping_due = time.monotonic() - pinged >= PING_SECONDS
+            try:
+                async with source.read() as connection:
+                    now = await _versions(connection, wanted)
+                    if is_ping_due and not await is_open(connection, person.session_id):
+                        return
+            except Unavailable:
+                return
+            if is_ping_due:
+                pinged = time.monotonic()
+                yield "event: ping\ndata:\n\n"
+            changed = [topic for topic in wanted if seen and now[topic] != seen[topic]]
+            if changed:
+                yield f"event: changed\ndata: {' '.join(changed)}\n\n"
+            seen = now
+            await _wait(listener)
+    finally:
+        bell.leave(person.org_id, listener)
+
+
+async def _versions(connection: AsyncConnection, wanted: Mapping[str, list[Select[Any]]]) -> dict[str, Any]:
+    answers: dict[int, list[Any]] = {}
+    for query in chain.from_iterable(wanted.values()):
+        if id(query) not in answers:  # several topics ask for the same
+            answers[id(query)] = [tuple(row) for row in await connection.execute(query)]
+    return {topic: [answers[id(query)] for query in asked] for topic, asked in wanted.items()}
+
+
+async def _wait(listener: asyncio.Event) -> None:
     try:
         async with asyncio.timeout(LOOK_SECONDS):
             await listener.wait()
     except TimeoutError:
-        return False
+        return
     listener.clear()
     await asyncio.sleep(SETTLE_SECONDS)  # one look for a burst of commits
-    return True
-
-
-async def _version(connection: AsyncConnection, org_id: str) -> Any:
-    """Differs whenever the organisation's money or its newest calls do."""
-    sequence = (await connection.execute(select(wallets.c.sequence).where(wallets.c.id == org_id))).scalar()
-    newest = select(calls.c.id, calls.c.updated_at).where(calls.c.org_id == org_id).order_by(calls.c.id.desc())
-    return sequence, tuple(tuple(row) for row in await connection.execute(newest.limit(NEWEST)))

@@ -133,6 +133,6 @@ def ledger_csv(entries: str | None) -> str:
     return _with(LEDGER_CSV, entries=entries)
 
 
-def events(*topics: str) -> str:
-    """The stream that tells which topics changed."""
-    return f"{EVENTS}?{urlencode({'topics': ' '.join(topics)})}"
+def events(*topics: str, call_id: str | None = None) -> str:
+    """The stream that tells which topics changed; `call_id` is the call that topics call and transcript are about."""
+    return _with(EVENTS, topics=" ".join(topics), call=call_id)

@@ -116,17 +116,33 @@ _TO_CALLS = Action("Go to your calls", urls.CALLS)
 _ERRORS = {
     403: ("This is not yours to open", "Your account may not do this. Ask somebody on your team who may."),
     404: ("Nothing is here", "The address may be mistyped, or what it named belongs to another account."),
+    405: ("Nothing is here", "The address may be mistyped."),
     429: ("Too many requests", "Please wait a minute, then try again. Nothing was changed."),
     500: ("Something broke on our side", "Your calls and your credit are safe. Please try again."),
     503: ("We are over capacity", "Your request was not carried out. Please try again in a few seconds."),
 }
+_HEADINGS = {
+    "bad_form": "This form is too old",
+    "payments_not_configured": "No payments here",
+    "payments_unavailable": "Stripe cannot be reached",
+}
+_OWN_WORDS = (404, 405, 500)
+"""Whatever went wrong exactly, these pages say the same."""
 
 
-def error_page(status: int, *, request_id: str = "", retry_url: str = "") -> ErrorPage:
-    """The page for a status; one without words of its own gets those of 500 (of 404 below 500)."""
-    heading, text = _ERRORS.get(status) or _ERRORS[404 if status < 500 else 500]
+def error_page(
+    status: int, code: str = "", sentence: str = "", *, request_id: str = "", retry_url: str = ""
+) -> ErrorPage:
+    """The page for an error's status, code and sentence."""
+    heading, text = _ERRORS.get(status) or (("That cannot be done", "") if status < 500 else _ERRORS[500])
     retry = Action("Try again", retry_url)
-    return ErrorPage(status, heading, text, retry if retry_url and status != 404 else _TO_CALLS, request_id)
+    return ErrorPage(
+        status,
+        _HEADINGS.get(code, heading),
+        text if status in _OWN_WORDS else sentence or text,
+        retry if retry_url and status not in (404, 405) else _TO_CALLS,
+        request_id,
+    )
 
 
 def unverified(email: str, free_credit_milli_cents: int) -> Notice:

@@ -1,15 +1,16 @@
-"""What every dashboard page shares on its way out: the member, the wallet, the shell, headers, errors.
+"""What every dashboard page shares: who may see it, the wallet, the shell around it, headers, errors.
 
 Invariant: no page is shown and no form is taken without a member's session, and every page carries the strict content
 policy.
 """
 
+import time
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import werkzeug.wrappers
-from quart import Response, current_app, redirect, request, send_from_directory
+from quart import Blueprint, Response, current_app, redirect, request, send_from_directory
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,6 +20,10 @@ from billing.rating import hold_milli_cents
 from billing.wallet import WalletStatus, pause_message
 from config.clock import now_ms
 from config.database import Database
+from config.door import Door
+from config.errors import ApiError
+from config.http import storable
+from config.rate_limit import RateLimit
 from config.settings import Settings
 from dashboard import urls, views
 from dashboard.format import Clock
@@ -32,8 +37,15 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
 }
+
+
+def door() -> Door:
+    found: Door = current_app.extensions["door"]
+    return found
 
 
 def settings() -> Settings:
@@ -47,22 +59,43 @@ def database() -> Database:
 
 
 async def who() -> Member:
-    """The member; `require_member` has run before."""
+    """The member; `inside` has seen to it that there is one."""
     found = await member()
     assert found is not None
     return found
 
 
-async def require_member() -> AnyResponse | None:
-    """Before every page of a logged-in person, and the form check before every POST."""
-    if await member() is None:
-        if request.method != "GET" or "X-Live" in request.headers:
-            return redirect(urls.LOGIN)
-        path = request.full_path.rstrip("?")
-        return redirect(f"{urls.LOGIN}?next={quote(path)}")
-    if request.method == "POST":
-        await check_form()
-    return None
+async def check_text() -> None:
+    """Before every request: raises ApiError 400 for what no database could hold."""
+    sent = [*request.args.values(), *(await request.form).values()]
+    if not all(map(storable, sent)):
+        raise ApiError(400, "invalid_text", "What was sent contains characters that cannot be stored.")
+
+
+def limit(kind: str, name: str) -> None:
+    """Raises ApiError 429: guessing passwords and making accounts is slow work. `kind`: login or sign_up."""
+    limits: RateLimit = current_app.extensions[f"{kind}_limit"]
+    if wait := limits.wait_seconds(name, time.monotonic()):
+        seconds = str(int(wait) + 1)
+        message = f"Too many tries. Wait {seconds} s, then try again."
+        raise ApiError(429, "rate_limited", message, {"Retry-After": seconds})
+
+
+def inside(blueprint: Blueprint) -> Blueprint:
+    """Of pages for logged-in people: what is checked before each request, and what goes out with each answer."""
+    for check in (check_text, _require_member, check_form):
+        blueprint.before_request(check)
+    blueprint.after_request(secure_with_payments)
+    return blueprint
+
+
+async def _require_member() -> AnyResponse | None:
+    """To the log-in page and back. A form that arrives too late leads back to the page that it was on."""
+    if await member() is not None:
+        return None
+    here = request.full_path.rstrip("?")
+    wanted = here if request.method == "GET" else urlsplit(request.referrer or "").path
+    return redirect(f"{urls.LOGIN}?next={quote(wanted or urls.CALLS)}", 303)
 
 
 def theme() -> views.Theme:
@@ -142,21 +175,27 @@ def html(template: str, status: int = 200, **context: Any) -> Response:
 
 
 def secure(response: Response) -> Response:
-    """After every dashboard response. Add credits, which opens over any page, posts and is redirected to the bank."""
+    """After every dashboard response."""
     for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
+    if settings().public_base_url.startswith("https://"):
+        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+    return response
+
+
+def secure_with_payments(response: Response) -> Response:
+    """The same where Add credits may open: its form is answered by a redirect to the bank."""
     response.headers.setdefault("Content-Security-Policy", policy_for_payments(settings().checkout_origin))
-    return response
+    return secure(response)
 
 
-def error_html(status: int, request_id: str) -> Response:
+def error_html(error: ApiError, request_id: str) -> Response:
     """An error as a page, for addresses that people visit."""
-    error = views.error_page(status, request_id=request_id, retry_url=request.path if request.method == "GET" else "")
-    response = html("error.html", status, gate=views.Gate(error.heading, theme(), "", ()), error=error)
-    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-    for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
-    return response
+    retry_url = request.full_path.rstrip("?") if request.method == "GET" else ""
+    shown = views.error_page(error.status, error.code, error.message, request_id=request_id, retry_url=retry_url)
+    response = html("error.html", error.status, gate=views.Gate(shown.heading, theme(), "", ()), error=shown)
+    response.headers.update(error.headers)
+    return secure(response)
 
 
 async def static_file(name: str) -> AnyResponse:

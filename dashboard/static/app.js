@@ -87,6 +87,15 @@ function fresh() {
   if (staleNotice) staleNotice.hidden = true;
 }
 
+async function leaveIfLoggedOut() {
+  try {
+    const answer = await fetch(location.href, { method: "HEAD", redirect: "manual" });
+    if (answer.type === "opaqueredirect") location.reload();
+  } catch {
+    // no server: the notice says so already
+  }
+}
+
 function listen() {
   let patience;
   let wait = 1000;
@@ -96,6 +105,7 @@ function listen() {
       clearTimeout(patience);
       source.close();
       stale();
+      leaveIfLoggedOut();
       setTimeout(connect, wait + Math.random() * 500);
       wait = Math.min(wait * 2, 30_000);
     };
