@@ -130,17 +130,17 @@ class Carrier:
     async def hang_up(self, sid: str, *, answered: bool) -> None:
         """End the call, or see that it is over. `answered` as far as we know: what the carrier refuses to cancel may
         have been answered without our hearing of it. Raises CarrierUnavailable."""
-        if answered or not await self._update(sid, status="canceled"):
+        if answered or await self._update(sid, status="canceled") == NOT_IN_PROGRESS:
             await self._update(sid, status="completed")
 
     async def limit_time(self, sid: str, seconds: int) -> bool:
         """Have the carrier end the call itself. False when it is not in progress (yet). Raises CarrierUnavailable."""
-        return await self._update(sid, time_limit=seconds)
+        return await self._update(sid, time_limit=seconds) != NOT_IN_PROGRESS
 
-    async def _update(self, sid: str, **changes: Any) -> bool:
-        """False when the call is not in a state for that."""
+    async def _update(self, sid: str, **changes: Any) -> int | None:
+        """The carrier's code of a definite no about this call, None when it was done."""
         code, _ = await self._ask(lambda: self._client.calls(sid).update_async(**changes))
-        return code is None
+        return code
 
     async def fetch(self, sid: str) -> CarrierAsked | CarrierForgot:
         """How the call stands. Raises CarrierUnavailable."""

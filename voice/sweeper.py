@@ -45,12 +45,18 @@ class Sweeper:
             await asyncio.sleep(TICK_SECONDS)
 
     async def look(self, *, silent: bool) -> Counter[str]:
-        """Look once at all calls that are due. Counts: `looked`, `asked`, `hung_up`."""
+        """Look once at all calls that are due. Counts: `looked`, `asked`, `hung_up`, `failed`."""
         counts: Counter[str] = Counter()
         async with self._database.read() as connection:
             due = await due_calls(connection, self._clock(), silent=silent)
         commands = [MoveCall(TimePassed(), self._policy, new_id(), call_id=call_id) for call_id in due]
-        for result in await asyncio.gather(*(self._door.submit(command) for command in commands)):
+        results = await asyncio.gather(*(self._door.submit(command) for command in commands), return_exceptions=True)
+        for call_id, result in zip(due, results, strict=True):
+            if isinstance(result, Unavailable | Busy | Down):
+                raise result
+            if isinstance(result, BaseException):  # one sick call must not keep the others waiting
+                log.error("call_not_swept", call_id=call_id, error=type(result).__name__)
+                counts["failed"] += 1
             if isinstance(result, Moved):
                 counts["looked"] += 1
                 counts["asked"] += any(isinstance(effect, Ask) for effect in result.effects)
