@@ -30,9 +30,16 @@ MINIMUM_SECRET_LENGTH = 16
 class Settings(BaseSettings):
     """Names are the environment's, in lower case. Durations in the unit their name ends with."""
 
-    model_config = SettingsConfigDict(env_file=None, extra="ignore", hide_input_in_errors=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True,  # a variable that is there but empty is not set
+        extra="ignore",
+        str_strip_whitespace=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        frozen=True,
+    )
 
-    database_url: str = "sqlite+aiosqlite:///callingbox.db"
+    database_url: str = Field("sqlite+aiosqlite:///callingbox.db", repr=False)  # may carry a password
     public_base_url: str = "http://127.0.0.1:8000"
     secret_key: SecretStr = SecretStr("")
     twilio_account_sid: str = ""
@@ -76,20 +83,46 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, value: str) -> str:
+        from sqlalchemy.engine import make_url
+        from sqlalchemy.exc import ArgumentError
+
         if not value.startswith(("sqlite+aiosqlite:///", "postgresql+asyncpg://")):
             raise ValueError("must begin with sqlite+aiosqlite:/// or postgresql+asyncpg://")
+        try:
+            database = make_url(value).database
+        except (ArgumentError, ValueError):
+            raise ValueError("is not the address of a database") from None
+        if database in (None, "", ":memory:"):
+            raise ValueError("must name a database; one in memory cannot be shared")
         return value
 
     @field_validator("public_base_url", "twilio_api_base_url", "stripe_api_base_url", "openai_base_url")
     @classmethod
     def _web_address(cls, value: str) -> str:
         if value:
-            parts = urlsplit(value)
-            if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            try:
+                parts, port = urlsplit(value), urlsplit(value).port
+            except ValueError:
+                raise ValueError("must be an address like https://example.com") from None
+            if (
+                parts.scheme not in ("http", "https")
+                or not parts.hostname
+                or parts.query
+                or parts.fragment
+                or port == 0
+            ):
                 raise ValueError("must be an address like https://example.com")
             if "_" in parts.hostname:
                 raise ValueError("must not have an underscore in the host name: Twilio refuses such callbacks")
         return value.rstrip("/")
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _mail_address(cls, value: SecretStr) -> SecretStr:
+        parts = urlsplit(value.get_secret_value())
+        if value.get_secret_value() and (parts.scheme not in ("smtp", "smtps") or not parts.hostname):
+            raise ValueError("must be like smtp://user:password@mail.example.com:587")
+        return value
 
     @field_validator("log_level")
     @classmethod
