@@ -108,7 +108,7 @@ class Bank:
             "adaptive_pricing": {"enabled": False},
             "expires_at": topup["expires_at"] // 1000,
             "success_url": f"{base_url}/billing/return?session_id={{CHECKOUT_SESSION_ID}}",
-            "cancel_url": f"{base_url}/billing",
+            "cancel_url": f"{base_url}/billing?payment=left",
             **({"allowed_payment_method_types": ["card"]} if topup["saves_card"] else {}),
         }
         key = f"checkout:{topup['id']}:{customer_id}" if again else f"checkout:{topup['id']}"

@@ -27,7 +27,7 @@ from config.machinery import Machinery
 from config.migrate import migrate_embedded
 from config.rate_limit import RateLimit
 from config.settings import Settings, load_or_exit
-from dashboard import account_pages, billing_pages, call_pages, entrance, live
+from dashboard import account_pages, billing_pages, call_pages, entrance, live, payment_pages
 from dashboard.live import Bell
 from dashboard.web import error_html, static_file
 from voice import agents_api, lists_api, numbers_api, relay
@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 
 LOGINS_PER_MINUTE = 10
 SIGN_UPS_PER_MINUTE = 5
-DASHBOARD = (entrance, call_pages, billing_pages, account_pages, live)
+DASHBOARD = (entrance, call_pages, billing_pages, payment_pages, account_pages, live)
 
 
 def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart:

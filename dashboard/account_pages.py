@@ -98,6 +98,8 @@ async def revoke_key(key_id: str) -> AnyResponse:
 
 
 @blueprint.get(urls.SETTINGS)
+@blueprint.get(urls.PASSWORD)  # where a form with an error stays, and is fetched again
+@blueprint.get(urls.INVITATIONS)
 async def settings_page() -> AnyResponse:
     return await _settings_page()
 

@@ -6,8 +6,9 @@ calls there were.
 
 import csv
 import io
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import date, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from quart import Blueprint, Response, redirect, request
@@ -17,11 +18,14 @@ from accounts.people import ChangeOrganisation
 from accounts.sessions import Member
 from billing.ledger import list_transfers, sequence_of
 from billing.rating import SHORTEST_MAXIMUM_SECONDS
+from billing.topup_queries import find_recharge, find_topup, list_topups
+from billing.topup_rules import TopupStatus
 from billing.usage_report import Usage, daily, day_of, monthly
 from config.clock import iso, now_ms
 from config.errors import invalid
 from dashboard import billing_view, ledger_view, urls, views, wallet_view
-from dashboard.facts import month_totals, transfer_facts, usage_days, with_calls
+from dashboard.facts import month_totals, topup_facts, transfer_facts, usage_days, with_calls
+from dashboard.recharge_view import auto_recharge
 from dashboard.web import (
     AnyResponse,
     clock_of,
@@ -38,33 +42,79 @@ from dashboard.web import (
 blueprint = inside(Blueprint("billing_pages", __name__))
 
 LEDGER_LENGTH = 25
+TOPUPS_LENGTH = 10
 CSV_PAGE = 1_000
 TOPICS = ("usage", "ledger", "topups")
 
 
 @blueprint.get(urls.BILLING)
 async def billing() -> AnyResponse:
-    return await _billing_page()
+    return await billing_page()
 
 
-async def _billing_page(*notices: views.Notice, dialog: dict[str, str] | None = None, status: int = 200) -> AnyResponse:
+async def billing_page(
+    *, dialog: Mapping[str, str] | None = None, recharge: views.Form | None = None, status: int = 200
+) -> AnyResponse:
+    """The page. With `dialog` (what was entered in it) Add credits is open over it; `recharge`: a form with errors."""
     person = await who()
+    clock = clock_of(person)
     async with database().read() as connection:
         wallet = await wallet_facts(connection, person)
+        topups, notices = await _topups(connection, person)
         view = billing_view.Billing(
-            credit=wallet_view.credit(wallet, clock_of(person)),
+            credit=wallet_view.credit(wallet, clock),
             longest_calls=wallet_view.longest_calls(wallet, settings().max_call_duration_seconds),
             usage=await _usage(connection, person),
             ledger=await _ledger(connection, person),
-            topups=(),
+            topups=topups,
             free_credit=settings().free_credit_milli_cents,
             rate=settings().rate_milli_cents_per_minute,
+            auto_recharge=auto_recharge(await find_recharge(connection, person.org_id), recharge, clock)
+            if settings().takes_payments
+            else None,
             notices=notices,
         )
-    opened = None if dialog is None else wallet_view.add_credits(wallet, **dialog)  # type: ignore[arg-type]
+    opened = None if dialog is None else wallet_view.add_credits(wallet, **dialog)
     title = "Billing" if dialog is None else "Add credits"
     page = shell(person, wallet, title, "billing", topics=TOPICS if dialog is None else ())
     return html("billing.html", status, page=page, billing=view, dialog=opened)
+
+
+async def _topups(connection: AsyncConnection, person: Member) -> tuple[billing_view.TopUps, tuple[views.Notice, ...]]:
+    """A page of the top-ups, and what is to be said about the payment that the address names and about disputes."""
+    before = request.args.get("topups_before") or None
+    rows = await list_topups(connection, person.org_id, limit=TOPUPS_LENGTH + 1, before=before)
+    shown = rows[:TOPUPS_LENGTH]
+    older = shown[-1]["id"] if len(rows) > TOPUPS_LENGTH else None
+    page = billing_view.topups(
+        [topup_facts(row) for row in shown],
+        older_before=older,
+        is_first_page=before is None,
+        clock=clock_of(person),
+    )
+    named = request.args.get("payment", "")
+    payment = await find_topup(connection, person.org_id, named) if named else None
+    told = [views.payment_left()] if named == "left" else [payment_notice(payment)] if payment is not None else []
+    disputed = sum(row["disputed_milli_cents"] for row in shown)
+    return page, (*told, *([views.disputed(disputed)] if disputed else []))
+
+
+def payment_notice(topup: Mapping[str, Any]) -> views.Notice:
+    """How a payment stands, for whoever comes back from making it."""
+    amount = topup["credit_milli_cents"]
+    match topup["status"]:
+        case TopupStatus.PAID:
+            return views.payment_received(amount)
+        case TopupStatus.PROCESSING:
+            return views.payment_on_its_way(amount)
+        case TopupStatus.REVIEW:
+            return views.payment_in_review(amount)
+        case TopupStatus.FAILED:
+            return views.payment_declined()
+        case TopupStatus.EXPIRED | TopupStatus.REJECTED:
+            return views.payment_left()
+        case _:
+            return views.payment_pending(amount)
 
 
 async def _usage(connection: AsyncConnection, person: Member) -> billing_view.Usage:

@@ -12,7 +12,8 @@ from dashboard import format as fmt
 from dashboard.charts import UsageDay
 from dashboard.format import Clock, When
 from dashboard.ledger_view import Ledger
-from dashboard.views import Choice, Notice
+from dashboard.recharge_view import AutoRecharge
+from dashboard.views import Choice, Notice, Paging
 from dashboard.wallet_view import Credit, LongestCall
 
 PERIODS = {"7d": 7, "30d": 30, "90d": 90}
@@ -67,13 +68,15 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class TopUpFacts:
-    """A top-up as stored: its state, Stripe's reference and, once paid, Stripe's own receipt."""
+    """A top-up as stored: its state, Stripe's reference and, once paid, Stripe's own receipt. Automatic ones charge a
+    saved card."""
 
     created_at: int
     state: str
     amount: int
     reference: str = ""
     receipt_url: str = ""
+    is_automatic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,15 @@ class TopUp:
     reference: str
     receipt_url: str
     amount: int
+    is_automatic: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TopUps:
+    """A page of the top-ups, newest first."""
+
+    rows: tuple[TopUp, ...]
+    paging: Paging
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +109,10 @@ class Billing:
     longest_calls: tuple[LongestCall, ...]
     usage: Usage
     ledger: Ledger
-    topups: tuple[TopUp, ...]
+    topups: TopUps
     free_credit: int
     rate: int
+    auto_recharge: AutoRecharge | None = None
     notices: tuple[Notice, ...] = field(default=())
 
 
@@ -143,6 +156,8 @@ _TOP_UPS = {
     "expired": ("canceled", "Not completed"),
     "failed": ("failed", "Declined"),
     "review": ("wallet-low", "In review"),
+    "rejected": ("canceled", "Not credited"),
+    "partly_refunded": ("undo", "Partly refunded"),
     "refunded": ("undo", "Refunded"),
     "disputed": ("wallet-low", "Disputed"),
 }
@@ -156,4 +171,16 @@ def topup(facts: TopUpFacts, clock: Clock) -> TopUp:
     if len(reference) > 16:
         reference = f"{reference[:7]}…{reference[-4:]}"
     when = clock.minute(facts.created_at)
-    return TopUp(when, state, icon, label, reference, facts.receipt_url, facts.amount)
+    return TopUp(when, state, icon, label, reference, facts.receipt_url, facts.amount, facts.is_automatic)
+
+
+def topups(rows: Sequence[TopUpFacts], *, older_before: str | None, is_first_page: bool, clock: Clock) -> TopUps:
+    """A page of the top-ups; `older_before` is the cursor of the next page, None on the last."""
+    return TopUps(
+        tuple(topup(row, clock) for row in rows),
+        Paging(
+            fmt.count(len(rows), "top-up"),
+            newer_url="" if is_first_page else urls.billing(part="topups"),
+            older_url=urls.billing(topups_before=older_before, part="topups") if older_before else "",
+        ),
+    )

@@ -12,8 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.posting import SETTLE
 from billing.tables import transfers
+from billing.topup_queries import shown_state
+from billing.topup_rules import TopupKind, TopupStatus
 from billing.usage_report import Usage
-from dashboard.billing_view import MonthTotal
+from dashboard.billing_view import MonthTotal, TopUpFacts
 from dashboard.calls_view import CallFacts
 from dashboard.charts import UsageDay
 from dashboard.ledger_view import Transfer
@@ -107,6 +109,20 @@ def transfer_facts(row: Mapping[str, Any]) -> Transfer:
         billed_seconds=row.get("billed_duration_seconds"),
         billing_reason=row.get("billing_reason"),
         reason="" if of_call else row["reason"] or "",
+    )
+
+
+def topup_facts(row: Mapping[str, Any]) -> TopUpFacts:
+    state = shown_state(dict(row))
+    if state == TopupStatus.PAID and row["refunded_milli_cents"]:
+        state = "partly_refunded"
+    return TopUpFacts(
+        created_at=row["created_at"],
+        state=state,
+        amount=row["credit_milli_cents"],
+        reference=row["stripe_payment_intent_id"] or "",
+        receipt_url=row["receipt_url"] or "",
+        is_automatic=row["kind"] == TopupKind.AUTO,
     )
 
 

@@ -13,6 +13,8 @@ BUY_NUMBER = "/numbers/buy"
 DO_NOT_CALL = "/do-not-call"
 BILLING = "/billing"
 ADD_CREDITS = "/billing/add-credits"
+PAYMENT_RETURN = "/billing/return"
+AUTO_RECHARGE = "/billing/auto-recharge"
 LONGEST_CALL = "/billing/longest-call"
 USAGE_CSV = "/billing/usage.csv"
 LEDGER_CSV = "/billing/transfers.csv"
@@ -114,12 +116,23 @@ def revoke_invitation(invitation_id: str) -> str:
     return _under(INVITATIONS, invitation_id, "revoke")
 
 
-def billing(*, period: str | None = None, entries: str | None = None, before: str | None = None, part: str = "") -> str:
-    """Billing for a period ("7d", "30d", "90d" or "2026-11") and a filter and page of the ledger.
+def billing(
+    *,
+    period: str | None = None,
+    entries: str | None = None,
+    before: str | None = None,
+    topups_before: str | None = None,
+    payment: str | None = None,
+    part: str = "",
+) -> str:
+    """Billing for a period ("7d", "30d", "90d" or "2026-11"), with a filter and page of the ledger, a page of the
+    top-ups, and word of a payment: a top-up's id, or "left" for one that was not completed.
 
     `part` is the section to scroll to.
     """
-    address = _with(BILLING, period=period, entries=entries, before=before)
+    address = _with(
+        BILLING, period=period, entries=entries, before=before, topups_before=topups_before, payment=payment
+    )
     return f"{address}#{part}" if part else address
 
 

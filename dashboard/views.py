@@ -171,6 +171,12 @@ def payment_pending(amount_milli_cents: int) -> Notice:
     return Notice("plain", "wait", text)
 
 
+def payment_on_its_way(amount_milli_cents: int) -> Notice:
+    """Paid by a method that takes days."""
+    amount = fmt.dollars(amount_milli_cents)
+    return Notice("plain", "wait", f"Your bank is moving {amount}. That can take days; it is credited when it arrives.")
+
+
 def payment_in_review(amount_milli_cents: int) -> Notice:
     """Paid, but something about it does not match: a person looks at it."""
     amount = fmt.dollars(amount_milli_cents)

@@ -3,7 +3,7 @@
 Pure. The one invariant: held credit is never shown as spent; what one can use is always `available`.
 """
 
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +17,7 @@ WalletStatus = Literal["ok", "low", "paused"]
 _SUGGESTED_SECONDS = 600
 _LONGEST_CHOICES_MINUTES = (5, 10, 15, 30, 60)
 _PRESET_DOLLARS = (10, 25, 50, 100)
+_AMOUNT = re.compile(r"\$?(?P<dollars>[0-9]{1,7})(?:\.(?P<cents>[0-9]{0,2}))?")
 _NOT_A_CHARGE = "A hold is not a charge: what a call does not use comes back when it ends."
 
 
@@ -103,6 +104,9 @@ class AddCredits:
     chosen: str = "25"
     custom: str = ""
     error: str = ""
+    """What is wrong with the typed amount."""
+    refusal: str = ""
+    """Why no payment could be begun."""
 
 
 def pill(wallet: WalletFacts) -> Pill:
@@ -216,13 +220,40 @@ def _longest_call(wallet: WalletFacts, seconds: int) -> LongestCall:
     )
 
 
+def typed_cents(text: str) -> int | None:
+    """A typed amount of dollars, such as 25, $25.5 or 25.50; None if it is not one."""
+    typed = _AMOUNT.fullmatch(text.strip())
+    return None if typed is None else int(typed["dollars"]) * 100 + int((typed["cents"] or "").ljust(2, "0"))
+
+
+class BadAmount(ValueError):
+    """The message says what to enter."""
+
+
+def amount_cents(chosen: str, custom: str, least_cents: int, most_cents: int) -> int:
+    """What the dialog's form asks for: a preset's dollars, or with "other" the typed amount. Raises BadAmount."""
+    span = f"Enter {least_cents // 100} to {most_cents // 100}."
+    if chosen != "other":
+        if chosen not in map(str, _PRESET_DOLLARS):
+            raise BadAmount(f"Choose an amount. {span}")
+        return int(chosen) * 100
+    cents = typed_cents(custom)
+    if cents is None:
+        raise BadAmount(f"Write an amount in dollars, such as 25 or 25.50. {span}")
+    if cents < least_cents:
+        raise BadAmount(f"The smallest top-up is ${least_cents // 100}.00. {span}")
+    if cents > most_cents:
+        raise BadAmount(f"The largest top-up is ${most_cents // 100}.00. {span}")
+    return cents
+
+
 def add_credits(
-    wallet: WalletFacts, *, chosen: str = "25", custom: str = "", error: str = "", presets: Sequence[int] = ()
+    wallet: WalletFacts, *, chosen: str = "25", custom: str = "", error: str = "", refusal: str = ""
 ) -> AddCredits:
     """The dialog over a wallet, as it opens or as it comes back with an error."""
     return AddCredits(
         available=dollars_down(wallet.available),
-        choices=tuple(_top_up(wallet, amount) for amount in presets or _PRESET_DOLLARS),
+        choices=tuple(_top_up(wallet, amount) for amount in _PRESET_DOLLARS),
         minutes_per_dollar=f"{MILLI_CENTS_PER_DOLLAR // wallet.rate:,}",
         available_milli_cents=wallet.available,
         hold_milli_cents=wallet.hold,
@@ -230,6 +261,7 @@ def add_credits(
         chosen=chosen,
         custom=custom,
         error=error,
+        refusal=refusal,
     )
 
 

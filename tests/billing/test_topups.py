@@ -43,7 +43,7 @@ async def test_the_session_at_stripe_is_what_we_asked_for(shop: Shop) -> None:
     assert session["expires_at"] == row["expires_at"] // 1000
     assert 30 * 60 <= session["expires_at"] - session["created"] <= 24 * 3600
     assert session["success_url"] == f"{shop.server.url}/billing/return?session_id={{CHECKOUT_SESSION_ID}}"
-    assert session["cancel_url"] == f"{shop.server.url}/billing"
+    assert session["cancel_url"] == f"{shop.server.url}/billing?payment=left"
     assert session["customer"] == row["stripe_customer_id"]
     assert (row["status"], row["stripe_session_id"]) == ("pending", session["id"])
 
