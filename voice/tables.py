@@ -87,6 +87,12 @@ calls = Table(
     Column("webhook_error", Text, info=COLD),
     Index(None, "org_id", "id"),
     Index(
+        "ix_calls_live",  # what holds credit now
+        "org_id",
+        postgresql_where=text("reservation_status = 'reserved'"),
+        sqlite_where=text("reservation_status = 'reserved'"),
+    ),
+    Index(
         "ix_calls_due_at",
         "due_at",
         postgresql_where=text("due_at IS NOT NULL"),

@@ -1,4 +1,4 @@
--- Made from the migrations with this digest, by `make schema`: 7dc609b3a90df209e7b20f1e6799bd29b00ed7b24c5eb01af758106b88cfaf74
+-- Made from the migrations with this digest, by `make schema`: 7f441d84dce93bc70c1b84c73c0d39e50d96ca4943708ded31c1217407464488
 CREATE TABLE agent_numbers (
 	id TEXT NOT NULL, 
 	org_id VARCHAR(36) NOT NULL, 
@@ -525,6 +525,7 @@ CREATE INDEX ix_auto_recharges_on ON auto_recharges (id) WHERE is_enabled AND pa
 CREATE INDEX ix_blocked_callers_org_id ON blocked_callers (org_id);
 CREATE INDEX ix_calls_ask_at ON calls (ask_at) WHERE ask_at IS NOT NULL;
 CREATE INDEX ix_calls_due_at ON calls (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX ix_calls_live ON calls (org_id) WHERE reservation_status = 'reserved';
 CREATE INDEX ix_calls_org_id_id ON calls (org_id, id);
 CREATE INDEX ix_calls_unresolved_pair ON calls (unresolved_pair) WHERE unresolved_pair IS NOT NULL;
 CREATE INDEX ix_do_not_call_org_id ON do_not_call (org_id);

@@ -172,6 +172,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("due_at IS NOT NULL"),
         sqlite_where=sa.text("due_at IS NOT NULL"),
     )
+    op.create_index(
+        "ix_calls_live",
+        "calls",
+        ["org_id"],
+        unique=False,
+        postgresql_where=sa.text("reservation_status = 'reserved'"),
+        sqlite_where=sa.text("reservation_status = 'reserved'"),
+    )
     op.create_index(op.f("ix_calls_org_id_id"), "calls", ["org_id", "id"], unique=False)
     op.create_index(
         "ix_calls_unresolved_pair",
@@ -824,6 +832,12 @@ def downgrade() -> None:
         sqlite_where=sa.text("unresolved_pair IS NOT NULL"),
     )
     op.drop_index(op.f("ix_calls_org_id_id"), table_name="calls")
+    op.drop_index(
+        "ix_calls_live",
+        table_name="calls",
+        postgresql_where=sa.text("reservation_status = 'reserved'"),
+        sqlite_where=sa.text("reservation_status = 'reserved'"),
+    )
     op.drop_index(
         "ix_calls_due_at",
         table_name="calls",
