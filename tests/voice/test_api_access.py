@@ -1,0 +1,102 @@
+"""Who may use the API, and how often."""
+
+import asyncio
+from typing import Any
+
+import httpx
+from sqlalchemy import update
+
+from accounts.tables import api_keys
+from config.clock import now_ms
+from tests.servers import Organisation, Server, create_organisation, opened_door, running_server
+
+
+async def test_without_a_valid_key_nothing_is_answered(server: Server) -> None:
+    org = await server.organisation()
+    attempts: list[dict[str, Any]] = [
+        {},
+        {"Authorization": ""},
+        {"Authorization": "Bearer"},
+        {"Authorization": org.api_key},
+        {"Authorization": f"Basic {org.api_key}"},
+        {"Authorization": "Bearer sk_live_unknown"},
+        {"Authorization": f"Bearer {org.api_key}x"},
+        {"Authorization": f"Bearer {org.api_key[:-1]}"},
+        {"Authorization": f"Bearer {org.api_key.upper()}"},
+        {"Authorization": "Bearer sk_" + "a" * 5_000},
+        {"Authorization": b"Bearer sk_live_\xff\xfe"},
+        {"Authorization": "Bearer ' OR 1=1 --"},
+        {"Cookie": f"session={org.api_key}"},
+        {"X-Api-Key": org.api_key},
+    ]
+    async with httpx.AsyncClient(base_url=server.url) as anyone:
+        for headers in attempts:
+            answer = await anyone.post("/v1/calls", headers=headers, json={"to": "+14155550130"})
+            assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized"), headers
+            assert answer.headers["WWW-Authenticate"] == "Bearer"
+        answer = await anyone.get(f"/v1/calls?api_key={org.api_key}")
+        assert answer.status_code == 401
+        lower = await anyone.get("/v1/calls", headers={"authorization": f"bearer {org.api_key}"})
+        assert lower.status_code == 200
+    assert (await org.get("/v1/calls"))["data"] == []
+
+
+async def test_a_revoked_key_is_refused_at_once(server: Server) -> None:
+    org = await server.organisation()
+    await org.get("/v1/calls")
+    await change_key(server, org, revoked_at=now_ms())
+    assert (await org.api.get("/v1/calls")).status_code == 401
+
+
+async def test_a_key_is_refused_from_the_moment_it_expires(server: Server) -> None:
+    org = await server.organisation()
+    await change_key(server, org, expires_at=now_ms() + 60_000)
+    await org.get("/v1/calls")
+    await change_key(server, org, expires_at=now_ms() - 1)
+    assert (await org.api.get("/v1/calls")).status_code == 401
+
+
+async def test_a_key_made_by_another_process_is_valid_at_once(server: Server) -> None:
+    async with opened_door(server.settings.database_url) as door:
+        org = await create_organisation(server.url, door, number="+14155550105")
+    server.clients.append(org.api)
+    assert (await org.get("/v1/numbers"))["data"][0]["e164"] == "+14155550105"
+
+
+async def test_a_key_that_asks_too_often_is_told_when_to_come_back(sqlite_url: str) -> None:
+    async with running_server(sqlite_url, RATE_LIMIT_PER_MINUTE="60") as server:
+        org, other = await server.organisation(number=None), await server.organisation(number=None)
+        answers = await asyncio.gather(*(org.api.get("/v1/billing/wallet") for _ in range(70)))
+        refused = [answer for answer in answers if answer.status_code != 200]
+        assert 8 <= len(refused) <= 10  # a minute's worth at once, and one more each second
+        for answer in refused:
+            assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
+            assert answer.headers["Retry-After"] == str(answer.json()["retry_after_seconds"])
+        await other.wallet()  # its neighbour is not disturbed
+        await asyncio.sleep(int(refused[0].headers["Retry-After"]))
+        await org.wallet()
+
+
+async def test_guessing_keys_is_limited_by_address(sqlite_url: str) -> None:
+    async with running_server(sqlite_url, RATE_LIMIT_PER_MINUTE="5") as server:
+        org = await server.organisation(number=None)
+        async with httpx.AsyncClient(base_url=server.url) as anyone:
+            codes = []
+            for number in range(8):
+                guess = {"Authorization": f"Bearer sk_live_{number}"}
+                codes.append((await anyone.get("/v1/calls", headers=guess)).status_code)
+            codes.append((await anyone.get("/v1/calls")).status_code)
+        assert codes == [401] * 5 + [429] * 4
+        await org.wallet()  # who has a key is not kept out by who has none
+
+
+async def test_no_limit_means_no_limit(sqlite_url: str) -> None:
+    async with running_server(sqlite_url, RATE_LIMIT_PER_MINUTE="0") as server:
+        org = await server.organisation(number=None)
+        answers = await asyncio.gather(*(org.api.get("/v1/billing/wallet") for _ in range(40)))
+        assert {answer.status_code for answer in answers} == {200}
+
+
+async def change_key(server: Server, org: Organisation, **values: int) -> None:
+    change = update(api_keys).where(api_keys.c.org_id == org.id).values(**values)
+    await server.database.write(lambda connection: connection.execute(change))
