@@ -112,13 +112,15 @@ class Desk:
 
 
 @asynccontextmanager
-async def opened_desk(database_url: str, *, allow_private: bool = True, **options: Any) -> AsyncIterator[Desk]:
+async def opened_desk(
+    database_url: str, *, allow_private: bool = True, number: str | None = None, **options: Any
+) -> AsyncIterator[Desk]:
     database, clock = Database(database_url), VirtualClock()
     door = Door(database, wallets, clock)
     door.open()
     egress = Egress(allow_private)
     await egress.open()
-    organisation = await create_organisation("http://127.0.0.1", door, number=None)
+    organisation = await create_organisation("http://127.0.0.1", door, number=number)
     await organisation.api.aclose()
     sender = Sender(database, door, egress, clock, **options)
     yield Desk(database, door, clock, sender, organisation.id, count(1))

@@ -18,12 +18,6 @@ from webhooks.sender import ATTEMPTS_AT_ONE_DESTINATION
 
 
 @pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as made:
-        yield made
-
-
-@pytest.fixture
 async def desk(database_url: str) -> AsyncIterator[Desk]:
     async with opened_desk(database_url, timeout_seconds=0.3) as made:
         yield made

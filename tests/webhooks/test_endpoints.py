@@ -7,30 +7,11 @@ from typing import Any
 import pytest
 from callingbox import BadRequestError, Callingbox, NotFoundError
 
-from tests.receiver import Receiver, receiving
+from tests.receiver import Receiver
 from tests.servers import Organisation, Server, running_server, until
 from webhooks.endpoints import MOST_ENDPOINTS
-from webhooks.sender import Sender
 
 UNKNOWN = "01990000-0000-7000-8000-000000000000"
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as made:
-        yield made
-
-
-@pytest.fixture
-async def server(database_url: str) -> AsyncIterator[Server]:
-    """One whose customers live on this machine; on Postgres, with a worker beside it."""
-    async with running_server(database_url, ALLOW_PRIVATE_URLS="true") as server:
-        sender = Sender(server.database, server.door, server.app.extensions["egress"], server.clock)
-        work = asyncio.create_task(sender.run(0.05))
-        yield server
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
-        await sender.idle()
 
 
 @pytest.fixture
@@ -43,8 +24,8 @@ def client(org: Organisation) -> Callingbox:
     return Callingbox(api_key=org.api_key, base_url=str(org.api.base_url))
 
 
-async def test_every_webhook_method_of_the_official_client_works(server: Server, receiver: Receiver) -> None:
-    org = await server.organisation(number=None)
+async def test_every_webhook_method_of_the_official_client_works(open_server: Server, receiver: Receiver) -> None:
+    org = await open_server.organisation(number=None)
 
     def use() -> None:
         with client(org) as box:
@@ -87,9 +68,9 @@ async def test_every_webhook_method_of_the_official_client_works(server: Server,
 
 
 async def test_a_test_event_arrives_and_its_delivery_shows_request_and_answer(
-    server: Server, receiver: Receiver
+    open_server: Server, receiver: Receiver
 ) -> None:
-    org = await server.organisation(number=None)
+    org = await open_server.organisation(number=None)
     created = await org.api.post(
         "/v1/webhook_endpoints", json={"url": f"{receiver.url}/ok", "enabled_events": ["call.busy"]}
     )
@@ -116,8 +97,8 @@ async def test_a_test_event_arrives_and_its_delivery_shows_request_and_answer(
     assert endpoint["signing_secret"] not in str(shown)
 
 
-async def test_a_disabled_endpoint_takes_no_test_and_no_redelivery(server: Server, receiver: Receiver) -> None:
-    org = await server.organisation(number=None)
+async def test_a_disabled_endpoint_takes_no_test_and_no_redelivery(open_server: Server, receiver: Receiver) -> None:
+    org = await open_server.organisation(number=None)
     endpoint = (await org.api.post("/v1/webhook_endpoints", json={"url": f"{receiver.url}/ok"})).json()
     path = f"/v1/webhook_endpoints/{endpoint['id']}"
     delivery = (await org.api.post(f"{path}/test")).json()
@@ -180,8 +161,8 @@ async def test_there_is_room_for_a_limited_number_of_endpoints(guarded: Server) 
     assert (await org.api.post("/v1/webhook_endpoints", json={"url": "https://8.8.8.8/"})).status_code == 201
 
 
-async def test_what_belongs_to_somebody_else_is_not_found(server: Server, receiver: Receiver) -> None:
-    owner, other = await server.organisation(number=None), await server.organisation(number=None)
+async def test_what_belongs_to_somebody_else_is_not_found(open_server: Server, receiver: Receiver) -> None:
+    owner, other = await open_server.organisation(number=None), await open_server.organisation(number=None)
     made = (await owner.api.post("/v1/webhook_endpoints", json={"url": f"{receiver.url}/ok"})).json()
     delivery = (await owner.api.post(f"/v1/webhook_endpoints/{made['id']}/test")).json()
     for endpoint_id, delivery_id in ((made["id"], delivery["id"]), (UNKNOWN, UNKNOWN), ("x" * 300, "%20")):
@@ -204,13 +185,13 @@ async def test_what_belongs_to_somebody_else_is_not_found(server: Server, receiv
     assert refused.status_code == 401
 
 
-async def test_deliveries_are_listed_newest_first_in_pages(server: Server, receiver: Receiver) -> None:
-    org = await server.organisation(number=None)
+async def test_deliveries_are_listed_newest_first_in_pages(open_server: Server, receiver: Receiver) -> None:
+    org = await open_server.organisation(number=None)
     made = (await org.api.post("/v1/webhook_endpoints", json={"url": f"{receiver.url}/hanging"})).json()
     ids = []
     for _ in range(5):
         ids.append((await org.api.post(f"/v1/webhook_endpoints/{made['id']}/test")).json()["id"])
-        server.clock.advance(0.01)
+        open_server.clock.advance(0.01)
     newest = ids[::-1]
     page = await org.get("/v1/webhook_deliveries", limit=2)
     assert ([row["id"] for row in page["data"]], page["has_more"]) == (newest[:2], True)
