@@ -4,7 +4,8 @@ Invariant: a transfer and the wallet it changes are written in the same transact
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import func, select
@@ -18,18 +19,19 @@ from billing.tables import transfers, wallets
 from billing.wallet import Wallet
 from config.rows import Read, Row, Rows
 
-_FIELDS = tuple(field.name for field in fields(Transfer))
+_transfer_values = itemgetter(*Transfer._fields)
+_wallet_values = itemgetter(*Wallet._fields)
 
 
 def transfer_of(row: Row) -> Transfer:
-    return Transfer(**{name: row[name] for name in _FIELDS})
+    return Transfer._make(_transfer_values(row))
 
 
 def wallet_in(rows: Rows, org_id: str) -> Wallet:
     """The wallet as the commands before this one in the batch left it."""
     row = rows.get(wallets, org_id)
     assert row is not None, "an organisation is created together with its wallet"
-    return Wallet(row["balance"], row["held"], row["sequence"])
+    return Wallet._make(_wallet_values(row))
 
 
 def reads_for(*postings: Posting) -> list[Read]:
@@ -45,25 +47,21 @@ def apply(rows: Rows, posting: Posting, now: int) -> Transfer | Refusal:
     wallet = wallet_in(rows, posting.org_id)
     outcome = post(wallet, posting, _present(rows, posting), now)
     if isinstance(outcome, Transfer) and outcome.sequence == wallet.sequence + 1:
-        rows.insert(transfers, {name: getattr(outcome, name) for name in _FIELDS})
-        rows.update(
-            wallets,
-            posting.org_id,
-            {
-                "balance": outcome.balance_after,
-                "held": outcome.held_after,
-                "sequence": outcome.sequence,
-            },
-        )
+        rows.insert(transfers, outcome._asdict())
+        after = {"balance": outcome.balance_after, "held": outcome.held_after, "sequence": outcome.sequence}
+        rows.update(wallets, posting.org_id, after)
     return outcome
 
 
 def _present(rows: Rows, posting: Posting) -> Present:
     same_key = rows.find(transfers, "source_key", posting.source_key)
-    hold = rows.get(transfers, posting.pending_id) if posting.pending_id else None
-    second = rows.find(transfers, "pending_id", posting.pending_id) if posting.pending_id else []
+    found = transfer_of(same_key[0]) if same_key else None
+    if posting.pending_id is None:
+        return Present(found)
+    hold = rows.get(transfers, posting.pending_id)
+    second = rows.find(transfers, "pending_id", posting.pending_id)
     return Present(
-        same_key=transfer_of(same_key[0]) if same_key else None,
+        same_key=found,
         hold=transfer_of(hold) if hold and hold["org_id"] == posting.org_id else None,
         second_phase=transfer_of(second[0]) if second else None,
     )
@@ -83,12 +81,15 @@ class Post:
         return (self.posting.org_id,)
 
     def reads(self, located: Rows) -> Sequence[Read]:
-        return (*reads_for(self.posting), Read(organisations, "id", (self.posting.org_id,)))
+        reads = reads_for(self.posting)
+        return reads if self.terms is None else [*reads, Read(organisations, "id", (self.posting.org_id,))]
 
     def fold(self, rows: Rows, now: int) -> Transfer | Refusal:
+        if self.terms is None:
+            return apply(rows, self.posting, now)
         before, organisation = wallet_in(rows, self.posting.org_id), rows.get(organisations, self.posting.org_id)
         outcome = apply(rows, self.posting, now)
-        if self.terms is not None and organisation is not None:
+        if organisation is not None:
             after = wallet_in(rows, self.posting.org_id)
             tell_of_wallet(rows, organisation, before, after, self.terms, self.posting.id, now)
         return outcome
@@ -142,4 +143,4 @@ async def house_totals(connection: AsyncConnection) -> dict[str, int]:
 
 
 def as_row(transfer: Transfer) -> Row:
-    return asdict(transfer)
+    return transfer._asdict()

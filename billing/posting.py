@@ -7,6 +7,7 @@ into what is available. A refusal changes nothing.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from billing.wallet import Wallet
 
@@ -51,8 +52,7 @@ KINDS = {
 CREDIT_CHANGES = tuple(kind for kind in KINDS if kind not in (HOLD, RELEASE))
 
 
-@dataclass(frozen=True, slots=True)
-class Posting:
+class Posting(NamedTuple):
     """A transfer somebody asks for. `amount` in milli-cents, ≥ 0 (signed for `adjustment`)."""
 
     id: str
@@ -65,8 +65,7 @@ class Posting:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
+class Transfer(NamedTuple):
     """One row of the ledger; never changed once written."""
 
     id: str
@@ -87,8 +86,7 @@ class Transfer:
     created_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Present:
+class Present(NamedTuple):
     """What the ledger already has that concerns a posting: the row under its key, its hold, that one's second phase."""
 
     same_key: Transfer | None = None

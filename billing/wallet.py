@@ -3,8 +3,8 @@
 Invariant: `available = balance − held`, and the words that customers read about it are made here and nowhere else.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from billing.money import dollars_down, dollars_up
 
@@ -18,8 +18,7 @@ class WalletStatus(StrEnum):
     """Room for none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wallet:
+class Wallet(NamedTuple):
     """Milli-cents; `sequence` counts the transfers that made it."""
 
     balance: int

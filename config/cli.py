@@ -290,9 +290,7 @@ def credit_adjust(org_id: str, milli_cents: int, reason: str) -> None:
             Post(Posting(transfer_id, key, org_id, "adjustment", milli_cents, reason=reason[:500]), loaded.terms)
         )
         assert isinstance(done, Transfer), done
-        from dataclasses import asdict
-
-        return transfer_object(asdict(done))
+        return transfer_object(done._asdict())
 
     show(through_door(adjust))
 

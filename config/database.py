@@ -33,6 +33,7 @@ metadata = MetaData(
 
 BUSY_TIMEOUT_MS = 5_000
 CONNECT_TIMEOUT_SECONDS = 5
+FREE_CONNECTION_TIMEOUT_SECONDS = 5.0
 COMMAND_TIMEOUT_SECONDS = 10
 T = TypeVar("T")
 
@@ -56,7 +57,11 @@ class Database:
         else:
             patience = {"timeout": CONNECT_TIMEOUT_SECONDS, "command_timeout": COMMAND_TIMEOUT_SECONDS}
             self._reader = create_async_engine(
-                url, pool_size=pool_size, max_overflow=0, pool_timeout=CONNECT_TIMEOUT_SECONDS, connect_args=patience
+                url,
+                pool_size=pool_size,
+                max_overflow=0,
+                pool_timeout=FREE_CONNECTION_TIMEOUT_SECONDS,
+                connect_args=patience,
             )
             self._writer = create_async_engine(url, pool_size=1, max_overflow=0, connect_args=patience)
 

@@ -10,6 +10,7 @@ Every table here has one text primary key, called `id`.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -28,6 +29,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import asyncpg
 
 Row = dict[str, Any]
 
@@ -40,14 +42,29 @@ class Read(NamedTuple):
     values: Sequence[str]
 
 
+class _Kept:
+    """What a batch knows of one table: its rows by id, the same rows by the columns searched, and what to write."""
+
+    __slots__ = ("added", "changed", "indexes", "inserted", "rows")
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Row] = {}
+        self.indexes: dict[str, dict[Any, list[Row]]] = {}
+        self.inserted: dict[str, Row] = {}
+        self.changed: dict[str, set[str]] = defaultdict(set)
+        self.added: dict[str, Row] = {}
+
+    def keep(self, row: Row) -> None:
+        self.rows[row["id"]] = row
+        for column, index in self.indexes.items():
+            index[row[column]].append(row)
+
+
 class Rows:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._tables: dict[Table, dict[str, Row]] = defaultdict(dict)
-        self._indexes: dict[tuple[Table, str], dict[Any, list[Row]]] = {}
-        self._inserted: dict[Table, dict[str, Row]] = defaultdict(dict)
-        self._changed: dict[Table, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-        self._added: dict[Table, dict[str, Row]] = defaultdict(dict)
+        self._dialect = connection.dialect.name
+        self._tables: dict[Table, _Kept] = defaultdict(_Kept)
 
     def lock(self, table: Table, ids: Sequence[str]) -> None:
         """Read rows by id and hold them until the commit (`ids` sorted: all processes lock in one order)."""
@@ -60,82 +77,85 @@ class Rows:
             wanted[table, column].update(values)
         for (table, column), missing in wanted.items():
             if column == "id":
-                missing -= self._tables[table].keys()
+                missing -= self._tables[table].rows.keys()
             if missing:
                 self._keep(table, _statement(table, column, self._dialect), sorted(missing))
 
     def get(self, table: Table, row_id: str) -> Row | None:
-        return self._tables[table].get(row_id)
+        return self._tables[table].rows.get(row_id)
 
     def find(self, table: Table, column: str, value: str) -> list[Row]:
         """Rows among those read or inserted; the command must have declared the read."""
-        index = self._indexes.get((table, column))
+        kept = self._tables[table]
+        index = kept.indexes.get(column)
         if index is None:
-            index = self._indexes[table, column] = defaultdict(list)
-            for row in self._tables[table].values():
+            index = kept.indexes[column] = defaultdict(list)
+            for row in kept.rows.values():
                 index[row[column]].append(row)
         return list(index[value]) if value in index else []
 
     def insert(self, table: Table, row: Row) -> None:
-        row_id = row["id"]
-        assert row_id not in self._tables[table], f"{table.name} {row_id} is already there"
+        kept = self._tables[table]
+        assert row["id"] not in kept.rows, f"{table.name} {row['id']} is already there"
         if len(row) != len(table.c):
             row = {**_defaults(table), **row}  # one shape for the bulk statement, and for the commands that follow
         assert len(row) == len(table.c), f"{table.name} has no such column"
-        self._tables[table][row_id] = self._inserted[table][row_id] = row
-        for (indexed, column), index in self._indexes.items():
-            if indexed is table:
-                index[row[column]].append(row)
+        kept.inserted[row["id"]] = row
+        kept.keep(row)
 
     def update(self, table: Table, row_id: str, changes: Mapping[str, Any]) -> None:
         """Change a row that was read or inserted; columns that already have the value are left alone. Cold columns
         are not read, so they are always written."""
-        row = self._tables[table][row_id]
-        changed = [name for name, value in changes.items() if name not in row or row[name] != value]
-        for name in changed:
-            index = self._indexes.get((table, name))
-            if index is not None:
+        kept = self._tables[table]
+        row = kept.rows[row_id]
+        for name, value in changes.items():
+            if name in row and row[name] == value:
+                continue
+            if (index := kept.indexes.get(name)) is not None:
                 index[row[name]].remove(row)
-                index[changes[name]].append(row)
-            row[name] = changes[name]
-        if changed and row_id not in self._inserted[table]:
-            self._changed[table][row_id].update(changed)
+                index[value].append(row)
+            row[name] = value
+            kept.changed[row_id].add(name)
 
     def add(self, table: Table, row_id: str, constants: Row, increments: Mapping[str, int]) -> None:
         """Add to counters of a row that need not exist yet (insert or increment, no read)."""
-        row = self._added[table].setdefault(row_id, {"id": row_id, **constants, **dict.fromkeys(increments, 0)})
+        added = self._tables[table].added
+        row = added.setdefault(row_id, {"id": row_id, **constants, **dict.fromkeys(increments, 0)})
         for name, amount in increments.items():
             row[name] += amount
 
     def write(self) -> None:
-        for table in sorted({*self._inserted, *self._changed, *self._added}, key=_write_order):
-            if inserted := self._inserted[table]:
-                self._connection.execute(insert(table), [inserted[key] for key in sorted(inserted)])
+        for table in sorted(self._tables, key=_write_order):
+            kept = self._tables[table]
+            if kept.inserted:
+                self._run(_insert(table, self._dialect), [kept.inserted[key] for key in sorted(kept.inserted)])
             shapes: dict[tuple[str, ...], list[Row]] = defaultdict(list)
-            for row_id, names in sorted(self._changed[table].items()):
-                row = self._tables[table][row_id]
-                shape = tuple(sorted(names))
-                shapes[shape].append({"b_id": row_id, **{f"b_{name}": row[name] for name in shape}})
-            for shape, values in shapes.items():
-                self._connection.execute(_update(table, shape), values)
-            if added := self._added[table]:
-                self._connection.execute(_upsert(table, self._dialect), [added[key] for key in sorted(added)])
+            for row_id in sorted(kept.changed.keys() - kept.inserted.keys()):
+                shapes[tuple(sorted(kept.changed[row_id]))].append(kept.rows[row_id])
+            for shape, changed in shapes.items():
+                self._run(_update(table, shape, self._dialect), changed)
+            if kept.added:
+                self._run(_upsert(table, self._dialect), [kept.added[key] for key in sorted(kept.added)])
 
-    @property
-    def _dialect(self) -> str:
-        return self._connection.dialect.name
+    def _run(self, bulk: "Bulk", rows: list[Row]) -> None:
+        values: list[tuple[Any, ...]] = list(map(itemgetter(*bulk.names), rows))
+        if bulk.adapters:
+            values = [
+                tuple(adapt(value) if adapt else value for adapt, value in zip(bulk.adapters, row, strict=True))
+                for row in values
+            ]
+        self._connection.exec_driver_sql(bulk.text, values)
 
     def _keep(self, table: Table, statement: Select[Any], values: Sequence[str]) -> None:
         parameter: Any = list(values)
         if self._dialect == "sqlite":
             parameter = msgspec.json.encode(parameter).decode()
-        known = self._tables[table]
-        indexes = [(column, index) for (indexed, column), index in self._indexes.items() if indexed is table]
-        for found in self._connection.execute(statement, {"wanted": parameter}).mappings():
-            if found["id"] not in known:
-                row = known[found["id"]] = dict(found)
-                for column, index in indexes:
-                    index[row[column]].append(row)
+        kept = self._tables[table]
+        names = [column.name for column in hot_columns(table)]
+        for found in self._connection.execute(statement, {"wanted": parameter}).all():
+            row = dict(zip(names, found, strict=True))
+            if row["id"] not in kept.rows:
+                kept.keep(row)
 
 
 def hot_columns(table: Table) -> list[Column[Any]]:
@@ -167,17 +187,45 @@ def _statement(table: Table, column: str, dialect: str, lock: bool = False) -> S
     return statement.with_for_update() if lock else statement
 
 
-@cache
-def _update(table: Table, names: tuple[str, ...]) -> Any:
-    return update(table).where(table.c.id == bindparam("b_id")).values({name: bindparam(f"b_{name}") for name in names})
+class Bulk(NamedTuple):
+    """A statement as the driver takes it, for many rows at once: SQLAlchemy's own way costs more than the driver."""
+
+    text: str
+    names: tuple[str, ...]
+    """Whose values the rows give, in order."""
+    adapters: tuple[Any, ...]
+    """What turns each value into the driver's; empty where all are passed as they are."""
+
+
+def _bulk(table: Table, statement: Any, dialect: str, names: Iterable[str] | None = None) -> Bulk:
+    backend = _DIALECTS[dialect]
+    compiled = statement.compile(dialect=backend, column_keys=names)
+    order = tuple(name.removeprefix("b_") for name in compiled.positiontup)
+    adapters = tuple(table.c[name].type.dialect_impl(backend).bind_processor(backend) for name in order)
+    return Bulk(str(compiled), order, adapters if any(adapters) else ())
+
+
+_DIALECTS: dict[str, Any] = {"sqlite": sqlite.dialect(), "postgresql": asyncpg.dialect()}  # type: ignore[no-untyped-call]
 
 
 @cache
-def _upsert(table: Table, dialect: str) -> Any:
+def _insert(table: Table, dialect: str) -> Bulk:
+    return _bulk(table, insert(table), dialect, [column.name for column in table.c])
+
+
+@cache
+def _update(table: Table, names: tuple[str, ...], dialect: str) -> Bulk:
+    changes = {name: bindparam(f"b_{name}", type_=table.c[name].type) for name in names}
+    return _bulk(table, update(table).where(table.c.id == bindparam("b_id")).values(changes), dialect)
+
+
+@cache
+def _upsert(table: Table, dialect: str) -> Bulk:
     """Insert, or add the numbers to the row that is there."""
     statement: Any = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(table)
     counters = [column for column in table.c if column.info.get("counter")]
-    return statement.on_conflict_do_update(
+    upsert = statement.on_conflict_do_update(
         index_elements=[table.c.id],
         set_={column.name: column + statement.excluded[column.name] for column in counters},
     )
+    return _bulk(table, upsert, dialect, [column.name for column in table.c])

@@ -1,6 +1,6 @@
 """A wallet and its ledger as a test uses them, every change through the door."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import insert, select
@@ -79,7 +79,7 @@ async def snapshot(database: Database) -> tuple[list[Any], list[dict[str, Any]]]
     """Everything the ledger has, to see that a refusal left it alone."""
     async with database.read() as connection:
         found = (await connection.execute(select(wallets).order_by(wallets.c.id))).all()
-    return [tuple(row) for row in found], [asdict(transfer) for transfer in await all_transfers(database)]
+    return [tuple(row) for row in found], [transfer._asdict() for transfer in await all_transfers(database)]
 
 
 def assert_sound(wallet: Wallet, history: list[Transfer]) -> None:

@@ -66,7 +66,7 @@ async def test_a_database_that_is_not_there_is_unavailable(url: str) -> None:
 async def test_readers_that_find_no_free_connection_are_told(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(config.database, "CONNECT_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(config.database, "FREE_CONNECTION_TIMEOUT_SECONDS", 0.05)
     database = Database(postgres_url, pool_size=1)
     monkeypatch.undo()
     async with database.read() as connection:
