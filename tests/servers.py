@@ -35,6 +35,7 @@ from simulator.network import Network
 from voice.numbers import ImportNumber
 from voice.sweeper import Sweeper
 
+ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 DOLLAR = 100_000
 PATIENCE_SECONDS = 20
@@ -328,6 +329,22 @@ class Installation:
 
 
 @contextmanager
+def network_process(directory: Path, *, speed: float = 60.0, **options: str) -> Iterator[str]:
+    """The simulated network as a program of its own, for tests that block; gives its address."""
+    port = free_port()
+    arguments = {"port": port, "speed": speed, "seed": 1, "account-sid": SIMULATED_ACCOUNT_SID, **options}
+    command = [sys.executable, "-m", "simulator", "--auth-token", SIMULATED_SECRET]
+    command += [f"--{name}={value}" for name, value in arguments.items()]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    process = Process(command, environment, directory / "network.log")
+    try:
+        process.await_answer(f"http://127.0.0.1:{port}/_sim")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+
+
+@contextmanager
 def installation(
     directory: Path, network_url: str, *, database_url: str | None = None, **environment: str
 ) -> Iterator[Installation]:
@@ -337,7 +354,7 @@ def installation(
         directory,
         {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "PYTHONPATH": str(ROOT),
             "HOME": str(directory),
             "DATABASE_URL": database_url or f"sqlite+aiosqlite:///{directory}/callingbox.db",
             "PUBLIC_BASE_URL": f"http://127.0.0.1:{port}",

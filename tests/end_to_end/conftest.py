@@ -1,0 +1,35 @@
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.servers import Installation, installation, network_process
+
+
+@dataclass
+class Site:
+    """A running server, its network, and one organisation, all made with the command line alone."""
+
+    installed: Installation
+    network_url: str
+    org_id: str
+    api_key: str
+    number: str
+
+    @property
+    def url(self) -> str:
+        return self.installed.url
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    directory = tmp_path_factory.mktemp("site")
+    with network_process(directory) as network_url, installation(directory, network_url) as installed:
+        installed.start()
+        created = installed.run("org", "create", "Example", "--email", "owner@example.com", "--password", "long enough")
+        made = json.loads(created.stdout)
+        number = "+14155550100"
+        installed.run("number", "import", made["org_id"], number)
+        installed.run("credit", "adjust", made["org_id"], "10000000", "--reason", "for the tests")
+        yield Site(installed, network_url, made["org_id"], made["api_key"], number)
