@@ -45,24 +45,22 @@ def _processor() -> str:
 
 
 def as_json(results: Sequence[Result]) -> dict[str, Any]:
-    ratios = [
-        {name: result.per_second / reference for name, reference in result.references.items()} for result in results
-    ]
-    return {
-        "machine": machine(),
-        "results": [{**asdict(result), "ratios": ratio} for result, ratio in zip(results, ratios, strict=True)],
-    }
+    def one(result: Result) -> dict[str, Any]:
+        ratios = {name: result.per_second / reference for name, reference in result.references.items()}
+        return {**asdict(result), "ratios": ratios}
+
+    return {"machine": machine(), "results": [one(result) for result in results]}
 
 
 def as_table(results: Sequence[Result]) -> str:
     """One row for each figure and reference, under the machine it was measured on."""
     head = ("measured", "per second", "reference", "per second", "ratio")
-    rows = [
-        (result.what if not number else "", f"{result.per_second:,.0f}" if not number else "", name, f"{reference:,.0f}",
-         f"{result.per_second / reference:.2f}")
-        for result in results
-        for number, (name, reference) in enumerate(result.references.items())
-    ]  # fmt: skip
+    rows: list[tuple[str, ...]] = []
+    for result in results:
+        first = (result.what, f"{result.per_second:,.0f}")
+        for name, reference in result.references.items():
+            rows.append((*first, name, f"{reference:,.0f}", f"{result.per_second / reference:.2f}"))
+            first = ("", "")
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     sides = "<><>>"
 
