@@ -118,6 +118,7 @@ async def _settings_page(
         invited = await open_invitations(connection, person.org_id, now_ms())
     zone = (organisation.values if organisation else {}).get("time_zone", person.timezone)
     view = SettingsPage(
+        account_id=person.org_id,
         organisation_form=organisation or Form({"name": person.organisation, "time_zone": person.timezone}),
         zones=tuple(Choice(name, name.replace("_", " "), name == zone) for name in _zones()),
         longest_calls=longest_calls(wallet, settings().max_call_duration_seconds),

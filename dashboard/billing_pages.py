@@ -198,7 +198,7 @@ _TRANSFER_COLUMNS = ("sequence", "id", "kind", "amount", "balance_delta", "held_
 @blueprint.get(urls.LEDGER_CSV)
 async def ledger_csv() -> AnyResponse:
     """All transfers, newest first, read page by page so that any number of them takes the same memory."""
-    person = await who()
+    person, source = await who(), database()
     without_holds = request.args.get("entries") == "credit"
 
     async def lines() -> AsyncIterator[str]:
@@ -208,7 +208,7 @@ async def ledger_csv() -> AnyResponse:
         yield _csv_text([(*names, "call_id", "reason", "created_at")])
         before: int | None = None
         while True:
-            async with database().read() as connection:
+            async with source.read() as connection:
                 rows = await list_transfers(
                     connection, person.org_id, limit=CSV_PAGE, before=before, without_holds=without_holds
                 )
@@ -220,7 +220,9 @@ async def ledger_csv() -> AnyResponse:
             )
             before = rows[-1]["sequence"]
 
-    return Response(lines(), headers=_attachment("transfers.csv"), content_type="text/csv; charset=utf-8")
+    response = Response(lines(), headers=_attachment("transfers.csv"), content_type="text/csv; charset=utf-8")
+    response.timeout = None
+    return response
 
 
 def _csv(name: str, rows: Iterable[Iterable[object]]) -> Response:

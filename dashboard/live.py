@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from accounts.sessions import Member, is_open
 from accounts.tables import organisations
 from billing.tables import auto_recharges, topups, wallets
-from config.database import Unavailable
+from config.database import Database, Unavailable
 from config.door import Door
 from config.errors import ApiError
 from dashboard import urls
@@ -110,17 +110,16 @@ async def events() -> Response:
     wanted = {topic: known[topic] for topic in request.args.get("topics", "").split() if topic in known}
     bell: Bell = current_app.extensions["bell"]
     listener = bell.listen(person.org_id)
-    stream = _stream(person, wanted or {"wallet": known["wallet"]}, bell, listener)
+    stream = _stream(database(), person, wanted or {"wallet": known["wallet"]}, bell, listener)
     response = Response(stream, content_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
     response.timeout = None
     return response
 
 
 async def _stream(
-    person: Member, wanted: Mapping[str, list[Select[Any]]], bell: Bell, listener: asyncio.Event
+    source: Database, person: Member, wanted: Mapping[str, list[Select[Any]]], bell: Bell, listener: asyncio.Event
 ) -> AsyncIterator[str]:
     """Ends with the session, the server, or the database's absence: the page then says so, and connects again."""
-    source = database()
     seen: dict[str, Any] = {}
     pinged = -PING_SECONDS
     try:

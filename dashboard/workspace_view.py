@@ -201,6 +201,7 @@ class Invitation:
 class SettingsPage:
     """The page; each section posts its own form."""
 
+    account_id: str
     organisation_form: Form
     zones: tuple[Choice, ...]
     longest_calls: tuple[LongestCall, ...]

@@ -218,6 +218,7 @@ DELIVERY = DeliveryPage(
 )
 
 SETTINGS = SettingsPage(
+    account_id="0198f3c2-7d11-7b4e-9a55-0c1de2f3a4b5",
     organisation_form=Form({"name": "Larkspur Dental"}),
     zones=(Choice("UTC", "UTC", True), Choice("America/New_York", "America/New_York")),
     longest_calls=wallet_view.longest_calls(fx.OK, 3600),
