@@ -167,17 +167,18 @@ async def test_a_purchase_that_nobody_can_find_is_released_by_the_sweeper(server
     assert (await buy(org, expect=409))["code"] == "number_unavailable"  # not twice meanwhile
     network_of(server).faults = FaultPlan()
     server.clock.advance(61)
-    assert await look(server) == {"pending": 1}
+    await look(server)
+    assert (await org.wallet())["held_milli_cents"] == PRICE
     server.clock.advance(300)
-    assert await look(server) == {"failed": 1}
+    await look(server)
     assert (await org.wallet())["available_milli_cents"] == 5 * DOLLAR
     assert await kinds(org) == ["adjustment", "hold", "release"]
     assert (await buy(org))["status"] == "active"
 
 
-async def look(server: Server) -> Any:
-    """What the worker does with numbers that are due."""
-    return dict(await server.app.extensions["numbers"].look())
+async def look(server: Server) -> None:
+    """What the worker does with numbers that are due; on SQLite one may have been quicker."""
+    await server.app.extensions["numbers"].look()
 
 
 async def test_a_purchase_under_way_survives_the_death_of_its_process(tmp_path: Path) -> None:
@@ -197,7 +198,7 @@ async def test_a_purchase_under_way_survives_the_death_of_its_process(tmp_path: 
                 org.api = httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer {org.api_key}"})
                 assert (await org.wallet())["held_milli_cents"] == PRICE
                 server.clock.advance(61)
-                assert await look(server) == {"active": 1}
+                await look(server)
                 assert [number["e164"] for number in (await org.get("/v1/numbers"))["data"]] == [WANTED, org.number]
                 assert (await org.wallet())["balance_milli_cents"] == 5 * DOLLAR - PRICE
                 await org.api.aclose()
