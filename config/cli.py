@@ -39,6 +39,20 @@ class CommandLine(click.Group):
         sys.exit(1)
 
 
+class Words(click.ParamType[str]):
+    """Text that can be kept and shown: not blank, no control characters, no bytes that are no text."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not str(value).strip() or not str(value).isprintable():
+            self.fail("must be printable text", param, ctx)
+        return str(value)
+
+
+WORDS = Words()
+
+
 def settings() -> Settings:
     try:
         return load()
@@ -211,8 +225,8 @@ def key() -> None:
 
 
 @key.command("create")
-@click.argument("org_id")
-@click.option("--name", required=True)
+@click.argument("org_id", type=WORDS)
+@click.option("--name", required=True, type=WORDS)
 def key_create(org_id: str, name: str) -> None:
     """Create an API key for ORG_ID; it is shown this once."""
     from accounts.commands import CreateKey
@@ -236,7 +250,7 @@ def number() -> None:
 
 
 @number.command("import")
-@click.argument("org_id")
+@click.argument("org_id", type=WORDS)
 @click.argument("e164")
 def number_import(org_id: str, e164: str) -> None:
     """Give ORG_ID a number of the carrier account and point its webhooks here."""
@@ -267,18 +281,15 @@ def credit() -> None:
 
 
 @credit.command("adjust", context_settings={"ignore_unknown_options": True})
-@click.argument("org_id")
+@click.argument("org_id", type=WORDS)
 @click.argument("milli_cents", type=click.IntRange(-(10**12), 10**12))
-@click.option("--reason", required=True)
+@click.option("--reason", required=True, type=WORDS)
 def credit_adjust(org_id: str, milli_cents: int, reason: str) -> None:
     """Add MILLI_CENTS (may be negative) to the credit of ORG_ID."""
     from billing.ledger import Post, read_wallet
     from billing.posting import Posting, Transfer
     from billing.presenting import transfer_object
     from config.clock import new_id
-
-    if not reason.strip():
-        raise Fault("--reason must say why")
 
     async def adjust(database: "Database", door: "Door", loaded: Settings) -> dict[str, Any]:
         async with database.read() as connection:

@@ -71,7 +71,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = (error.strerror or str(error)).partition(" (")[0].lower()
         raise click.ClickException(
             f"cannot listen on {host} port {port}: {reason}; choose another with --port"
         ) from None
