@@ -308,8 +308,12 @@ def credit_adjust(org_id: str, milli_cents: int, reason: str) -> None:
 
 @main.command()
 def sweep() -> None:
-    """Look once at every call that is due: late verdicts, deadlines, silent calls."""
-    show(with_machinery(lambda machinery: machinery.sweeper.sweep()))
+    """Look once at every call and number that is due: late verdicts, deadlines, silent calls; purchases, renewals."""
+
+    async def work(machinery: Any) -> dict[str, Any]:
+        return {**await machinery.sweeper.sweep(), "numbers": await machinery.numbers.look()}
+
+    show(with_machinery(work))
 
 
 @main.command()

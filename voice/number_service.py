@@ -179,7 +179,16 @@ class Numbers:
         query = select(numbers.c.id).where(numbers.c.due_at <= self.clock()).order_by(numbers.c.due_at).limit(200)
         async with self.database.read() as connection:
             due: Sequence[str] = list((await connection.execute(query)).scalars())
-        return Counter([await self._tend(number_id) for number_id in due])
+        return Counter([await self._tend_safely(number_id) for number_id in due])
+
+    async def _tend_safely(self, number_id: str) -> str:
+        try:
+            return await self._tend(number_id)
+        except (Unavailable, Busy, Down):
+            raise
+        except Exception as error:  # one sick number must not keep the others waiting
+            log.error("number_not_tended", number_id=number_id, error=type(error).__name__)
+            return "sick"
 
     async def _tend(self, number_id: str) -> str:
         tended = await self.door.submit(TendNumber(number_id, new_id(), new_id()))
