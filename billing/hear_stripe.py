@@ -8,7 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from accounts.tables import organisations
 from billing import auto_recharge
+from billing.ledger import wallet_in
+from billing.low_balance import tell_of_wallet
+from billing.rating import Terms
 from billing.tables import auto_recharges, reversals, stripe_events, topups, transfers, wallets
 from billing.topup_rows import (
     Alert,
@@ -73,6 +77,7 @@ class HearPayment:
             *_topup_reads(self.payment),
             Read(transfers, "source_key", [*(f"topup:{value}" for value in intent), *_keys(kept)]),
             Read(auto_recharges, "id", list(self.organisations(located))),
+            Read(organisations, "id", list(self.organisations(located))),
             *_event_reads(self.event),
         )
 
@@ -141,11 +146,15 @@ class HearPayment:
 
 @dataclass(frozen=True, slots=True)
 class HearReversal:
-    """A refund or dispute as Stripe shows it; one that arrives before its top-up is kept and applied after it."""
+    """A refund or dispute as Stripe shows it; one that arrives before its top-up is kept and applied after it.
+
+    With `terms`, the organisation's servers hear if it leaves no room for calls.
+    """
 
     seen: ReversalSeen
     base_id: str
     event: EventSeen | None = None
+    terms: Terms | None = None
 
     def locate(self) -> Sequence[Read]:
         return (Read(topups, "stripe_payment_intent_id", (self.seen.payment_intent_id,)),)
@@ -161,6 +170,7 @@ class HearReversal:
             Read(reversals, "stripe_payment_intent_id", intent),
             Read(transfers, "source_key", _keys([self.seen.id])),
             Read(auto_recharges, "id", list(self.organisations(located))),
+            Read(organisations, "id", list(self.organisations(located))),
             *_event_reads(self.event),
         )
 
@@ -168,7 +178,7 @@ class HearReversal:
         is_new = self._remember(rows, now)
         row = _paid_with(rows, self.seen.payment_intent_id)
         if row is not None and row["status"] == TopupStatus.PAID:
-            alerts = settle_reversals(rows, row, ids_from(self.base_id), now)
+            alerts = self._settle(rows, row, now)
             heard = Heard("applied", row["org_id"], row["id"], alerts=alerts)
         else:
             heard = Heard("kept", row["org_id"] if row else None, row["id"] if row else None)
@@ -177,6 +187,14 @@ class HearReversal:
             heard = Heard(heard.outcome, heard.org_id, heard.topup_id, alerts=(*heard.alerts, alert))
         _note_event(rows, self.event, heard, now)
         return heard
+
+    def _settle(self, rows: Rows, row: Row, now: int) -> tuple[Alert, ...]:
+        organisation, before = rows.get(organisations, row["org_id"]), wallet_in(rows, row["org_id"])
+        alerts = settle_reversals(rows, row, ids_from(self.base_id), now)
+        if self.terms is not None and organisation is not None:
+            after = wallet_in(rows, row["org_id"])
+            tell_of_wallet(rows, organisation, before, after, self.terms, self.seen.id, now)
+        return alerts
 
     def _remember(self, rows: Rows, now: int) -> bool:
         """Whether it was not known yet."""

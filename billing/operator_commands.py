@@ -104,6 +104,7 @@ class ResolveTopup:
             Read(reversals, "stripe_payment_intent_id", [intent] if intent else []),
             Read(transfers, "source_key", [f"topup:{intent}"]),
             Read(auto_recharges, "id", list(self.organisations(located))),
+            Read(organisations, "id", list(self.organisations(located))),
         )
 
     def fold(self, rows: Rows, now: int) -> Heard | str:

@@ -8,10 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
+from accounts.events import record_account_event
+from accounts.tables import organisations
 from billing import auto_recharge, ledger
 from billing.auto_recharge import Recharge
 from billing.posting import Posting, Transfer
 from billing.tables import auto_recharges, reversals, topups
+from billing.topup_queries import topup_object
 from billing.topup_rules import (
     Phase,
     Reversal,
@@ -71,7 +74,10 @@ def ids_from(base_id: str) -> Iterator[str]:
 
 
 def pay_in(rows: Rows, row: Row, payment_intent_id: str, paid_cents: int, ids: Iterator[str], now: int) -> Heard:
-    """Credit a top-up that has not been credited, and let what is known of refunds and disputes have its share."""
+    """Credit a top-up that has not been credited, and let what is known of refunds and disputes have its share.
+
+    The organisation's row must have been read: its servers may want to know.
+    """
     posting = Posting(
         next(ids),
         f"topup:{payment_intent_id}",
@@ -93,6 +99,9 @@ def pay_in(rows: Rows, row: Row, payment_intent_id: str, paid_cents: int, ids: I
             "updated_at": now,
         },
     )
+    organisation = rows.get(organisations, row["org_id"])
+    assert organisation is not None, "whoever is credited has a wallet"
+    record_account_event(rows, organisation, "topup.succeeded", row["id"], {"topup": topup_object(row)}, now)
     recharge = recharge_in(rows, row["org_id"])
     if recharge is not None and recharge.pending_topup_id == row["id"]:
         put_recharge(rows, auto_recharge.credited(recharge), now)

@@ -117,7 +117,7 @@ class Topups:
             if heard.outcome == "credited":
                 await self.match(heard.payment_intent_id)
             return heard
-        heard = await self.door.submit(HearReversal(fact, new_id(), event))
+        heard = await self.door.submit(HearReversal(fact, new_id(), event, self.settings.terms))
         if heard.outcome == "kept":
             await self.match(fact.payment_intent_id)
         return heard
@@ -128,7 +128,7 @@ class Topups:
         async with self.database.read() as connection:
             found = await late_matches(connection, payment_intent_id)
         for seen in found:
-            await self.door.submit(HearReversal(seen, new_id()))
+            await self.door.submit(HearReversal(seen, new_id(), terms=self.settings.terms))
         return len(found)
 
     async def note_payment(self, topup_id: str, org_id: str, payment_intent_id: str) -> None:

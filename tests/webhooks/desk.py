@@ -3,6 +3,7 @@
 Facts here are account events, so that nothing but the desk decides when one happens.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from config.database import Database
 from config.door import Door
 from config.egress import Egress
 from config.rows import Read, Rows
-from tests.servers import VirtualClock, create_organisation
+from tests.servers import Server, VirtualClock, create_organisation
 from webhooks.deliveries import Redeliver, attempts_of, find_delivery, list_deliveries
 from webhooks.endpoints import ChangeEndpoint, CreateEndpoint, find_endpoint, new_secret
 from webhooks.sender import Sender
@@ -109,6 +110,17 @@ class Desk:
         while any(row["status"] == "pending" for row in await self.deliveries()):
             self.clock.advance(30 * 3_600)
             await self.work()
+
+
+@asynccontextmanager
+async def working(server: Server) -> AsyncIterator[None]:
+    """A worker that sends events beside a server."""
+    sender = Sender(server.database, server.door, server.app.extensions["egress"], server.clock)
+    work = asyncio.create_task(sender.run(0.05))
+    yield
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+    await sender.idle()
 
 
 @asynccontextmanager

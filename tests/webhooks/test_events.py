@@ -19,7 +19,8 @@ from config.rows import Read, Rows
 from simulator.scripts import PRESETS
 from tests.receiver import Receiver
 from tests.servers import DOLLAR, Organisation, Server, until
-from tests.webhooks.desk import Desk, opened_desk
+from tests.shop import open_shop
+from tests.webhooks.desk import Desk, opened_desk, working
 from voice.call import Policy
 from voice.calls import call_of
 from voice.create_call import CreateCall
@@ -335,3 +336,20 @@ async def test_an_adjustment_that_leaves_no_room_is_told(desk: Desk, receiver: R
         await desk.door.submit(Post(posting, terms))
     await desk.work()
     assert receiver.types("/ok") == ["calls.paused"]
+
+
+async def test_a_payment_is_told_and_so_is_a_refund_that_leaves_no_room_for_calls(
+    database_url: str, receiver: Receiver
+) -> None:
+    async with open_shop(database_url, ALLOW_PRIVATE_URLS="true") as shop, working(shop.server):
+        await listens(shop.org, f"{receiver.url}/ok")
+        topup = await shop.paid(2_500)
+        await until(lambda: heard(receiver, "/ok"), "the payment")
+        [told] = heard(receiver, "/ok")
+        assert (told["type"], told["data"]["topup"]["id"]) == ("topup.succeeded", topup["id"])
+        assert told["data"]["topup"]["status"] == "paid"
+        assert told["data"]["topup"]["credit_milli_cents"] == 25 * DOLLAR
+        await shop.refund(topup, 2_400)
+        await until(lambda: len(heard(receiver, "/ok")) == 2, "the refund")
+        paused = heard(receiver, "/ok")[-1]
+        assert (paused["type"], paused["data"]["wallet"]["available_milli_cents"]) == ("calls.paused", DOLLAR)
