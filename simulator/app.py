@@ -17,7 +17,7 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 from quart import Quart, Response, jsonify
 
-from simulator import control, mailbox, model, stripe, twilio
+from simulator import control, mailbox, model, phone, stripe, twilio
 from simulator.answers import DROP_HEADER
 from simulator.calls import Hook
 from simulator.clock import Clock
@@ -75,6 +75,9 @@ def create_app(options: Options | None = None) -> Quart:
     app.register_blueprint(control.blueprint(network), url_prefix="/_sim")
     app.register_blueprint(stripe.create_blueprint(options.bank))
     app.register_blueprint(model.create_blueprint(options.model))
+    telephone = phone.Phone(network, options.relay)
+    network.relay = telephone.relay
+    app.register_blueprint(phone.create_blueprint(telephone))
     if options.mailbox is not None:
         app.register_blueprint(mailbox.create_blueprint(options.mailbox))
     app.after_serving(network.close)

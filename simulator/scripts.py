@@ -7,6 +7,7 @@ Invariant: `choose` is a pure function of its arguments, so the same seed gives 
 
 Magic numbers, in any North American area code (+1 ### 555 01xx):
 
+    0120 the telephone in the browser, at /
     0130 human, 67 s, detected after 3.2 s     0140 refused: 21211 not a valid number
     0131 voicemail                             0141 refused: 21215 country not permitted
     0132 fax                                   0142 refused: 21219 not verified (trial account)
@@ -83,6 +84,7 @@ PRESETS: dict[str, Script] = {
 }
 
 MAGIC: dict[str, str] = {
+    "0120": "phone",
     "0130": "human",
     "0131": "voicemail",
     "0132": "fax",
