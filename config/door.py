@@ -135,11 +135,11 @@ class Door:
 
     def _admit(self, taken: list[Waiting[Any]]) -> list[Waiting[Any]]:
         """Leave out commands that waited too long and creates whose client has gone."""
-        admitted = []
+        admitted, now = [], self.clock()
         for waiting in taken:
             if waiting.droppable and waiting.answer.cancelled():
                 continue
-            if self.clock() - waiting.since > WAIT_LIMIT_MS:
+            if now - waiting.since > WAIT_LIMIT_MS:
                 _fail(waiting, Busy("the request waited too long"))
                 continue
             admitted.append(waiting)

@@ -45,9 +45,10 @@ class Read(NamedTuple):
 class _Kept:
     """What a batch knows of one table: its rows by id, the same rows by the columns searched, and what to write."""
 
-    __slots__ = ("added", "changed", "indexes", "inserted", "rows")
+    __slots__ = ("added", "changed", "indexes", "inserted", "rows", "width")
 
-    def __init__(self) -> None:
+    def __init__(self, table: Table) -> None:
+        self.width = len(table.c)
         self.rows: dict[str, Row] = {}
         self.indexes: dict[str, dict[Any, list[Row]]] = {}
         self.inserted: dict[str, Row] = {}
@@ -60,11 +61,17 @@ class _Kept:
             index[row[column]].append(row)
 
 
+class _Tables(dict[Table, _Kept]):
+    def __missing__(self, table: Table) -> _Kept:
+        kept = self[table] = _Kept(table)
+        return kept
+
+
 class Rows:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._dialect = connection.dialect.name
-        self._tables: dict[Table, _Kept] = defaultdict(_Kept)
+        self._tables = _Tables()
 
     def lock(self, table: Table, ids: Sequence[str]) -> None:
         """Read rows by id and hold them until the commit (`ids` sorted: all processes lock in one order)."""
@@ -97,9 +104,9 @@ class Rows:
     def insert(self, table: Table, row: Row) -> None:
         kept = self._tables[table]
         assert row["id"] not in kept.rows, f"{table.name} {row['id']} is already there"
-        if len(row) != len(table.c):
+        if len(row) != kept.width:
             row = {**_defaults(table), **row}  # one shape for the bulk statement, and for the commands that follow
-        assert len(row) == len(table.c), f"{table.name} has no such column"
+        assert len(row) == kept.width, f"{table.name} has no such column"
         kept.inserted[row["id"]] = row
         kept.keep(row)
 
