@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from billing.hear_stripe import HearPayment, HearReversal
@@ -329,7 +329,7 @@ async def test_any_order_and_repetition_of_a_topups_events_ends_in_the_right_bal
         await shop.do("settings", paused=True)
         loop = asyncio.get_running_loop()
 
-        @settings(max_examples=40, phases=(Phase.reuse, Phase.generate), deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
         @given(steps=STEPS, delayed=st.booleans(), data=st.data())
         def check(steps: list[str], delayed: bool, data: st.DataObject) -> None:
             def run(work: Coroutine[Any, Any, T]) -> T:
