@@ -18,8 +18,10 @@ from uuid import UUID, uuid5
 from accounts.people import send_mail
 from accounts.tables import organisations, users
 from billing import ledger
+from billing.low_balance import tell_of_wallet
 from billing.money import MILLI_CENTS_PER_CENT, dollars_down, dollars_up
 from billing.posting import HOLD, RELEASE, SETTLE, Posting, Refusal, Transfer
+from billing.rating import Terms
 from config.errors import ApiError, not_found
 from config.rows import Read, Row, Rows
 from voice.agent_tables import agent_numbers
@@ -67,6 +69,7 @@ class BuyNumber:
     org_id: str
     e164: str
     country_code: str
+    terms: Terms
 
     def locate(self) -> Sequence[Read]:
         return ()
@@ -104,9 +107,11 @@ class BuyNumber:
             "due_at": now + LOOK_AGAIN_MS,
             "inbound_enabled": False,
         }
-        price = price_milli_cents(row)
+        price, before = price_milli_cents(row), ledger.wallet_in(rows, self.org_id)
         if ledger.apply(rows, self._hold(price), now) is Refusal.INSUFFICIENT:
-            return insufficient(self.e164, ledger.wallet_in(rows, self.org_id).available, price)
+            return insufficient(self.e164, before.available, price)
+        after = ledger.wallet_in(rows, self.org_id)
+        tell_of_wallet(rows, organisation, before, after, self.terms, self.number_id, now)
         rows.insert(numbers, row)
         return row
 
@@ -213,6 +218,7 @@ class TendNumber(_OnNumber):
 
     hold_id: str
     settle_id: str
+    terms: Terms
 
     def reads(self, located: Rows) -> Sequence[Read]:
         row = located.get(numbers, self.number_id)
@@ -223,6 +229,7 @@ class TendNumber(_OnNumber):
             Read(numbers, "e164", (row["e164"],)),
             Read(agent_numbers, "number_id", (self.number_id,)),
             Read(users, "org_id", (row["org_id"],)),
+            Read(organisations, "id", (row["org_id"],)),
         )
 
     def fold(self, rows: Rows, now: int) -> Tended:
@@ -247,11 +254,15 @@ class TendNumber(_OnNumber):
     def _renew(self, rows: Rows, row: Row, now: int) -> None:
         """Charge the next month, or wait for credit, or give up."""
         key, price, reason = f"{row['id']}:{row['paid_until']}", price_milli_cents(row), f"Phone number {row['e164']}"
+        organisation, before = rows.get(organisations, row["org_id"]), ledger.wallet_in(rows, row["org_id"])
+        assert organisation is not None
         hold = Posting(self.hold_id, f"{key}:hold", row["org_id"], HOLD, price, reason=reason)
         if isinstance(ledger.apply(rows, hold, now), Transfer):
             end = Posting(self.settle_id, f"{key}:end", row["org_id"], SETTLE, price, self.hold_id, reason=reason)
             outcome = ledger.apply(rows, end, now)
             assert isinstance(outcome, Transfer), outcome
+            after = ledger.wallet_in(rows, row["org_id"])
+            tell_of_wallet(rows, organisation, before, after, self.terms, self.hold_id, now)
             paid_until = month_later(row["paid_until"], row["purchased_at"])
             changes = {"paid_until": paid_until, "due_at": paid_until, "unpaid_since": None}
             rows.update(numbers, row["id"], changes)

@@ -15,6 +15,7 @@ import structlog
 from quart import current_app
 from sqlalchemy import select
 
+from billing.rating import Terms
 from config.clock import Clock, new_id, now_ms
 from config.database import Database, Unavailable
 from config.door import Busy, Door, Down
@@ -58,6 +59,10 @@ class Numbers:
     settings: Settings
     clock: Clock = now_ms
     _tasks: "set[asyncio.Task[Any]]" = field(default_factory=set)
+
+    @property
+    def _terms(self) -> Terms:
+        return Terms(self.settings.rate_milli_cents_per_minute, self.settings.max_call_duration_seconds)
 
     async def show(self, org_id: str, number_id: str) -> dict[str, Any]:
         async with self.database.read() as connection:
@@ -116,7 +121,7 @@ class Numbers:
         return await self.show(org_id, await asyncio.shield(task))
 
     async def _purchase(self, org_id: str, e164: str, region: str) -> str:
-        row = await self.door.submit(BuyNumber(new_id(), org_id, e164, region))
+        row = await self.door.submit(BuyNumber(new_id(), org_id, e164, region, self._terms))
         if isinstance(row, ApiError):
             if row.status == 402:
                 row.fields["add_credits_url"] = f"{self.settings.public_base_url}/billing/add-credits"
@@ -191,7 +196,7 @@ class Numbers:
             return "sick"
 
     async def _tend(self, number_id: str) -> str:
-        tended = await self.door.submit(TendNumber(number_id, new_id(), new_id()))
+        tended = await self.door.submit(TendNumber(number_id, new_id(), new_id(), self._terms))
         row = tended.row
         if tended.errand is Errand.LOOK_UP:
             return await self._look_up(row)

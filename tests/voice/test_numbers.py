@@ -316,3 +316,19 @@ async def test_the_official_sdk_finds_buys_lists_and_sets_up_numbers(sqlite_serv
         assert shown.inbound_tools == [tool.builtin(name="end_call", description="Hang up").to_wire()]
 
     await asyncio.to_thread(customer)
+
+
+async def test_a_purchase_that_leaves_room_for_one_call_only_is_told(sqlite_url: str) -> None:
+    async with (
+        running_network() as network,
+        running_server(sqlite_url, network=network, ALLOW_PRIVATE_URLS="true") as server,
+    ):
+        org = await server.organisation(credit=6 * DOLLAR)
+        hook = {"url": f"http://127.0.0.1:{free_port()}/hook"}
+        await ask(org, "POST", "/v1/webhook_endpoints", hook, expect=201)
+        await buy(org)
+        await until(lambda: _told(org, "balance.low"), "the event")
+
+
+async def _told(org: Organisation, event: str) -> bool:
+    return any(row["event_type"] == event for row in (await org.get("/v1/webhook_deliveries"))["data"])
