@@ -148,7 +148,7 @@ class TopupUpkeep:
             claimed = await self._door.submit(ClaimRecharge(org_id, new_id(), key, livemode))
             if claimed is not None:
                 counts[await self._charge(claimed)] += 1
-        counts["mailed"] = await self._mail_links(now)
+        counts["mailed"] = await self._mail_links()
         return +counts
 
     async def _charge(self, row: Row) -> str:
@@ -172,11 +172,11 @@ class TopupUpkeep:
             return "unanswered"
         return (await self._topups.hear(payment)).outcome
 
-    async def _mail_links(self, now: int) -> int:
+    async def _mail_links(self) -> int:
         """Where a card alone does not do, its owner gets the address of a Checkout session."""
         mailed = 0
         async with self._topups.database.read() as connection:
-            due = await links_due(connection, now)
+            due = await links_due(connection, self._topups.clock())
         for recharge in due:
             try:
                 _, url = await self._topups.create(recharge.id, recharge.link_amount_cents or 0, session_ms=LINK_MS)

@@ -72,6 +72,11 @@ class Shop:
         assert response.status_code == 200, response.text
         return response.json()
 
+    def wait(self, seconds: int) -> None:
+        """Let time pass, here and at the bank."""
+        self.server.clock.advance(seconds)
+        self.bank.advance(seconds)
+
     async def refund(self, topup: dict[str, Any], cents: int | None = None, status: str = "succeeded") -> Any:
         return await self.do("refunds", payment_intent=topup["payment_intent"], amount=cents, status=status)
 

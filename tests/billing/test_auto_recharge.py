@@ -1,0 +1,361 @@
+"""Automatic recharges: when, how much, and what a refusal leads to; then against a bank on a real socket."""
+
+import asyncio
+import dataclasses
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import select, update
+
+from accounts.tables import mails, users
+from billing import auto_recharge
+from billing.auto_recharge import HOUR_MS, BadRecharge, PausedReason, Recharge, amount_due_cents, month_of
+from billing.auto_recharge_commands import SetAutoRecharge
+from billing.ledger import Post
+from billing.posting import Posting
+from billing.topup_upkeep import TopupUpkeep
+from config.clock import new_id
+from tests.servers import DOLLAR, until
+from tests.shop import Shop
+
+NOW = 1_764_000_000_000
+RULE = Recharge(
+    id="o1",
+    is_enabled=True,
+    threshold_milli_cents=10 * DOLLAR,
+    recharge_to_milli_cents=50 * DOLLAR,
+    monthly_cap_milli_cents=200 * DOLLAR,
+    consented_at=1,
+    consented_by="u1",
+    consent_text="Charge my card.",
+    stripe_payment_method_id="pm_1",
+)
+
+
+def rule(**changes: Any) -> Recharge:
+    return dataclasses.replace(RULE, **changes)
+
+
+# -- the decision -----------------------------------------------------------------------------------------------------
+
+
+def test_below_the_threshold_the_card_is_charged_up_to_the_amount_asked_for() -> None:
+    assert amount_due_cents(RULE, 10 * DOLLAR, NOW) is None
+    assert amount_due_cents(RULE, 10 * DOLLAR - 1, NOW) == 4_001
+    assert amount_due_cents(RULE, -5 * DOLLAR, NOW) == 5_500
+    assert amount_due_cents(RULE, -1_000 * DOLLAR, NOW) == 20_000  # the month's cap
+
+
+def test_a_charge_is_at_least_five_and_at_most_five_hundred_dollars() -> None:
+    small = rule(threshold_milli_cents=10 * DOLLAR, recharge_to_milli_cents=11 * DOLLAR)
+    assert amount_due_cents(small, 9 * DOLLAR, NOW) == 500
+    large = rule(monthly_cap_milli_cents=10_000 * DOLLAR)
+    assert amount_due_cents(large, -900 * DOLLAR, NOW) == 50_000
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"is_enabled": False},
+        {"consented_at": None},
+        {"stripe_payment_method_id": None},
+        {"paused_reason": PausedReason.DISPUTED},
+        {"pending_topup_id": "t1"},
+        {"claimed_at": NOW - HOUR_MS + 1},
+        {"retry_at": NOW + 1},
+        {"month": month_of(NOW), "month_milli_cents": 196 * DOLLAR},
+    ],
+)
+def test_nothing_is_charged_without_everything_that_allows_it(changes: dict[str, Any]) -> None:
+    assert amount_due_cents(rule(**changes), 0, NOW) is None
+
+
+def test_the_rest_of_the_months_cap_is_used_and_a_new_month_begins_anew() -> None:
+    spent = rule(month=month_of(NOW), month_milli_cents=190 * DOLLAR)
+    assert amount_due_cents(spent, 0, NOW) == 1_000
+    assert amount_due_cents(spent, 0, NOW + 31 * 86_400_000) == 5_000
+
+
+def test_declines_are_repeated_after_one_three_and_seven_hours_and_the_fourth_pauses() -> None:
+    known, at, waits = RULE, NOW, []
+    for _ in range(3):
+        known = auto_recharge.failed(auto_recharge.claim(known, "t1", 5_000, at), 5_000, at, "card_declined", at)
+        assert known.retry_at is not None
+        waits.append((known.retry_at - at) // HOUR_MS)
+        at = known.retry_at
+        assert amount_due_cents(known, 0, at - 1) is None
+        assert amount_due_cents(known, 0, at) == 5_000
+    assert waits == [1, 3, 7]
+    known = auto_recharge.failed(auto_recharge.claim(known, "t1", 5_000, at), 5_000, at, "card_declined", at)
+    assert (known.paused_reason, known.retry_at, known.link_due_at) == (PausedReason.DECLINED, None, at)
+    assert amount_due_cents(known, 0, at + 1_000 * HOUR_MS) is None
+    assert known.month_milli_cents == 0  # what failed does not count
+
+
+def test_a_bank_that_asks_for_the_customer_pauses_at_once() -> None:
+    claimed = auto_recharge.claim(RULE, "t1", 5_000, NOW)
+    known = auto_recharge.failed(claimed, 5_000, NOW, "authentication_required", NOW)
+    assert known.paused_reason == PausedReason.AUTHENTICATION_REQUIRED
+    assert (known.link_due_at, known.link_amount_cents) == (NOW, 5_000)
+    assert known.wants_card
+
+
+def test_a_new_card_lifts_what_the_card_had_stopped_and_nothing_else() -> None:
+    for reason in (PausedReason.DECLINED, PausedReason.AUTHENTICATION_REQUIRED):
+        mended = auto_recharge.card_saved(rule(paused_reason=reason, declines=4), "pm_2")
+        assert (mended.paused_reason, mended.declines, mended.stripe_payment_method_id) == (None, 0, "pm_2")
+    for reason in (PausedReason.DISPUTED, PausedReason.REVIEW):
+        assert auto_recharge.card_saved(rule(paused_reason=reason), "pm_2").paused_reason == reason
+
+
+@pytest.mark.parametrize(
+    "amounts",
+    [
+        (-1, 50 * DOLLAR, 100 * DOLLAR),
+        (501 * DOLLAR, 600 * DOLLAR, 1_000 * DOLLAR),
+        (10 * DOLLAR, 14 * DOLLAR, 100 * DOLLAR),
+        (10 * DOLLAR, 511 * DOLLAR, 1_000 * DOLLAR),
+        (10 * DOLLAR, 50 * DOLLAR, 39 * DOLLAR),
+        (10 * DOLLAR, 50 * DOLLAR, 100_000 * DOLLAR),
+    ],
+)
+def test_a_rule_that_makes_no_sense_is_refused_with_a_sentence(amounts: tuple[int, int, int]) -> None:
+    auto_recharge.check(10 * DOLLAR, 50 * DOLLAR, 200 * DOLLAR)
+    with pytest.raises(BadRecharge, match=r"^The .*\$.*\.$"):
+        auto_recharge.check(*amounts)
+
+
+@given(st.integers(-(10**9), 10**8), st.integers(0, 10**8), st.integers(0, 10**9))
+def test_a_charge_never_exceeds_the_cap(available: int, charged: int, cap: int) -> None:
+    known = rule(month=month_of(NOW), month_milli_cents=charged, monthly_cap_milli_cents=cap)
+    cents = amount_due_cents(known, available, NOW)
+    if cents is not None:
+        claimed = auto_recharge.claim(known, "t1", cents, NOW)
+        assert 500 <= cents <= 50_000
+        assert claimed.month_milli_cents <= cap
+        assert amount_due_cents(claimed, available, NOW) is None
+
+
+# -- against the bank -------------------------------------------------------------------------------------------------
+
+
+async def consent(shop: Shop, **changes: Any) -> Recharge:
+    amounts = {
+        "threshold_milli_cents": 10 * DOLLAR,
+        "recharge_to_milli_cents": 50 * DOLLAR,
+        "monthly_cap_milli_cents": 200 * DOLLAR,
+        **changes,
+    }
+    return await shop.server.door.submit(
+        SetAutoRecharge(shop.org.id, new_id(), consent_text="Charge my card when credit is low.", **amounts)
+    )
+
+
+async def known(shop: Shop) -> Recharge:
+    found = await shop.service.recharge_of(shop.org.id)
+    assert found is not None
+    return found
+
+
+async def with_card(shop: Shop) -> None:
+    """Consent, a first payment of $12 whose card stays with us, and $4 of it spent."""
+    await consent(shop)
+    await shop.paid(1_200)
+    await until_card(shop)
+    await spend(shop, 4)
+
+
+async def until_card(shop: Shop) -> None:
+    async def saved() -> bool:
+        return (await known(shop)).stripe_payment_method_id is not None
+
+    await until(saved, "the card")
+
+
+async def spend(shop: Shop, dollars: int) -> None:
+    posting = Posting(new_id(), new_id(), shop.org.id, "adjustment", -dollars * DOLLAR, reason="spent")
+    await shop.server.door.submit(Post(posting))
+
+
+def upkeeps(shop: Shop, count: int) -> list[TopupUpkeep]:
+    return [TopupUpkeep(shop.service) for _ in range(count)]
+
+
+async def test_nothing_is_charged_or_saved_without_consent(shop: Shop) -> None:
+    await shop.paid(1_200)
+    await shop.service.idle()
+    await spend(shop, 4)
+    assert not await shop.upkeep.recharge()
+    (intent,) = shop.bank.all("payment_intent")
+    assert intent["setup_future_usage"] is None
+
+
+async def test_with_consent_the_next_payment_saves_the_card_and_low_credit_charges_it_once(any_shop: Shop) -> None:
+    shop = any_shop
+    await with_card(shop)
+    assert (await known(shop)).consent_text == "Charge my card when credit is low."
+    outcomes = await asyncio.gather(*(upkeep.recharge() for upkeep in upkeeps(shop, 8)))
+    assert sum(counts["credited"] for counts in outcomes) == 1
+    assert await shop.balance() == 50 * DOLLAR
+    await shop.delivered()  # the webhook tells the same under the same key
+    assert await shop.balance() == 50 * DOLLAR
+    rows = await shop.rows("paid")
+    assert [(row["kind"], row["amount_cents"]) for row in rows] == [("checkout", 1_200), ("auto", 4_200)]
+    intent = shop.bank.get("payment_intent", rows[1]["stripe_payment_intent_id"])
+    assert intent["metadata"] == {"topup_id": rows[1]["id"], "org_id": shop.org.id, "kind": "auto"}
+    assert (await known(shop)).month_milli_cents == 42 * DOLLAR
+
+
+async def test_at_most_one_charge_an_hour(shop: Shop) -> None:
+    await with_card(shop)
+    await shop.upkeep.recharge()
+    await spend(shop, 45)
+    shop.wait(3_500)
+    assert not await shop.upkeep.recharge()
+    shop.wait(101)
+    assert (await shop.upkeep.recharge())["credited"] == 1
+    assert await shop.balance() == 50 * DOLLAR
+
+
+async def test_a_decline_is_repeated_later_and_the_fourth_pauses_and_mails_a_link(shop: Shop) -> None:
+    await with_card(shop)
+    await confirm_people(shop)
+    await shop.do("settings", off_session_outcomes=["decline", "insufficient_funds", "decline", "decline"])
+    for hours in (1, 3, 7):
+        assert (await shop.upkeep.recharge())["failed"] == 1
+        shop.wait(hours * 3_600 - 60)
+        assert not await shop.upkeep.recharge()
+        shop.wait(61)
+    counts = await shop.upkeep.recharge()
+    assert (counts["failed"], counts["mailed"]) == (1, 1)
+    assert (await known(shop)).paused_reason == "declined"
+    shop.wait(100 * 3_600)
+    assert not await shop.upkeep.recharge()
+    assert await shop.balance() == 8 * DOLLAR
+    assert len(await shop.rows("failed")) == 4
+
+
+async def test_authentication_required_pauses_at_once_and_the_mailed_link_mends_it(shop: Shop) -> None:
+    await with_card(shop)
+    await confirm_people(shop)
+    await shop.do("settings", off_session_outcomes=["authentication_required"])
+    counts = await shop.upkeep.recharge()
+    assert (counts["failed"], counts["mailed"]) == (1, 1)
+    assert (await known(shop)).paused_reason == "authentication_required"
+    assert not await shop.upkeep.recharge()  # one mail
+    (mail,) = await letters(shop)
+    assert "did not go through" in mail["facts"]["subject"]
+    link = next(word for word in mail["facts"]["text"].split() if word.startswith("http"))
+    await shop.delivered()
+    await shop.do(f"sessions/{link.rpartition('/')[2]}/pay")
+    await shop.until_balance(8 + 42)
+    await shop.service.idle()
+    assert (await known(shop)).paused_reason is None
+    await spend(shop, 45)
+    shop.wait(3_601)
+    assert (await shop.upkeep.recharge())["credited"] == 1
+
+
+async def confirm_people(shop: Shop) -> None:
+    await shop.server.database.write(lambda connection: connection.execute(update(users).values(verified_at=1)))
+
+
+async def letters(shop: Shop) -> list[dict[str, Any]]:
+    async with shop.server.database.read() as connection:
+        query = select(mails).where(mails.c.kind == "notice", mails.c.org_id == shop.org.id)
+        return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def test_a_charge_whose_answer_is_lost_is_asked_again_under_its_key(shop: Shop) -> None:
+    await with_card(shop)
+    await shop.do("settings", answers_to_lose=3, paused=True)
+    assert (await shop.upkeep.recharge())["unanswered"] == 1
+    assert await shop.balance() == 8 * DOLLAR
+    assert not await shop.upkeep.recharge()  # too fresh to be asked about, and nothing new is claimed
+    shop.wait(61)
+    assert (await shop.upkeep.recharge())["credited"] == 1
+    assert await shop.balance() == 50 * DOLLAR
+    assert len([intent for intent in shop.bank.all("payment_intent") if intent["amount"] == 4_200]) == 1
+
+
+async def test_an_old_charge_is_looked_for_instead_of_made_again(shop: Shop) -> None:
+    await with_card(shop)
+    await shop.do("settings", answers_to_lose=3, paused=True)
+    assert (await shop.upkeep.recharge())["unanswered"] == 1
+    shop.wait(21 * 3_600)
+    assert (await shop.upkeep.recharge())["credited"] == 1
+    assert await shop.balance() == 50 * DOLLAR
+    assert len([intent for intent in shop.bank.all("payment_intent") if intent["amount"] == 4_200]) == 1
+
+
+async def test_an_old_charge_that_was_never_made_counts_as_failed(shop: Shop) -> None:
+    await with_card(shop)
+    shop.service.bank._base_url, shop.service.bank._client = "http://127.0.0.1:9/stripe", None
+    assert (await shop.upkeep.recharge())["unanswered"] == 1
+    shop.service.bank._base_url, shop.service.bank._client = f"{shop.server.network_url}/stripe", None
+    shop.wait(21 * 3_600)
+    assert (await shop.upkeep.recharge())["failed"] == 1
+    assert (await known(shop)).pending_topup_id is None
+
+
+async def test_the_webhook_alone_credits_a_charge(shop: Shop) -> None:
+    await with_card(shop)
+    await shop.do("settings", answers_to_lose=3)
+    await shop.upkeep.recharge()
+    await shop.until_balance(50)
+    assert (await known(shop)).pending_topup_id is None
+
+
+async def test_a_failed_charge_told_by_event_and_by_answer_counts_once(shop: Shop) -> None:
+    await with_card(shop)
+    await shop.do("settings", off_session_outcomes=["decline"])
+    await shop.upkeep.recharge()
+    await shop.delivered()
+    assert (await known(shop)).declines == 1
+
+
+async def test_a_dispute_pauses_it_and_only_new_consent_goes_on(shop: Shop) -> None:
+    await consent(shop)
+    topup = await shop.paid(1_200)
+    await until_card(shop)
+    await shop.dispute(topup, inquiry=True)
+    await shop.delivered()
+    assert (await known(shop)).paused_reason == "disputed"
+    await spend(shop, 4)
+    assert not await shop.upkeep.recharge()
+    await consent(shop)
+    assert (await shop.upkeep.recharge())["credited"] == 1
+
+
+async def test_turning_it_off_stops_it(shop: Shop) -> None:
+    await with_card(shop)
+    amounts = (10 * DOLLAR, 50 * DOLLAR, 200 * DOLLAR)
+    await shop.server.door.submit(SetAutoRecharge(shop.org.id, new_id(), *amounts, consent_text=None))
+    assert not await shop.upkeep.recharge()
+
+
+async def test_the_months_cap_holds(shop: Shop) -> None:
+    await consent(shop, monthly_cap_milli_cents=60 * DOLLAR)
+    await shop.paid(1_200)
+    await until_card(shop)
+    for _ in range(4):
+        await spend(shop, 45)
+        await shop.upkeep.recharge()
+        shop.wait(3_601)
+    charged = [row["amount_cents"] for row in await shop.rows("paid") if row["kind"] == "auto"]
+    assert sum(charged) == 6_000
+
+
+async def test_a_charge_for_another_amount_goes_to_review_and_stops_it(shop: Shop) -> None:
+    await with_card(shop)
+    await shop.do("settings", answers_to_lose=3, paused=True)
+    await shop.upkeep.recharge()
+    (event,) = [
+        event for event in await shop.events("payment_intent.succeeded") if event["data"]["object"]["amount"] == 4_200
+    ]
+    event["data"]["object"]["amount"] = 100
+    assert (await shop.send(event)).json()["outcome"] == "review"
+    assert (await known(shop)).paused_reason == "review"
+    assert await shop.balance() == 8 * DOLLAR
