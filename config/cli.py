@@ -88,13 +88,14 @@ def through_door(work: "Callable[[Database, Door, Settings], Awaitable[Any]]") -
     return run_safely(run)
 
 
-def prepare(loaded: Settings) -> None:
-    """Bring the embedded database to today's schema; others are migrated by `migrate` alone."""
-    from config.migrate import migrate_embedded
+def prepare(loaded: Settings, *, postgres: bool = False) -> None:
+    """Bring the embedded database to today's schema; others are migrated by `migrate` (and by `demo`) alone."""
+    from config.migrate import migrate, migrate_embedded
 
-    if loaded.database_url.startswith("sqlite"):
+    embedded = loaded.database_url.startswith("sqlite")
+    if embedded or postgres:
         with database_faults():
-            migrate_embedded(loaded.database_url)
+            (migrate_embedded if embedded else migrate)(loaded.database_url)
 
 
 def run_safely(run: Callable[[], Awaitable[Any]]) -> Any:
@@ -157,7 +158,7 @@ def demo(port: int) -> None:
     """Serve with a simulated telephone network and place a first call."""
     from config.demo import demo as run
 
-    raise SystemExit(run(settings(), port, prepare))
+    raise SystemExit(run(settings(), port, lambda loaded: prepare(loaded, postgres=True)))
 
 
 @main.command()

@@ -268,8 +268,9 @@ def receipt_lines(receipt: dict[str, Any], wallet: dict[str, Any]) -> list[str]:
     if receipt["refunded_milli_cents"]:
         rows.append(("refunded", "", dollars_exact(receipt["refunded_milli_cents"])))
     rows.append(("released", "", dollars_exact(receipt["released_milli_cents"])))
-    drawn = [f"  {'─' * 52}" if row is None else f"  {row[0]:<10} {row[1]:<32} {row[2]:>8}" for row in rows]
-    return [f"  Receipt of call {receipt['call_id']}", f"  {'─' * 52}", *drawn, "", f"  {_room(wallet, rate)}"]
+    rule = f"  {'─' * 52}"
+    drawn = [rule if row is None else f"  {row[0]:<10} {row[1]:<32} {row[2]:>8}".rstrip() for row in rows]
+    return [f"  Receipt of call {receipt['call_id']}", rule, *drawn, "", f"  {_room(wallet, rate)}"]
 
 
 def _room(wallet: dict[str, Any], rate: int) -> str:
