@@ -55,6 +55,13 @@ def test_the_pause_message_of_a_balance_below_zero() -> None:
     )
 
 
+def test_the_pause_message_rounds_nothing_in_the_houses_favour() -> None:
+    assert pause_message(1_999, 3_001) == (
+        "Calls paused. Your balance is $0.01 but each call requires a $0.04 hold (we release it back if no one "
+        "answers). Add $0.02 or more in credits to keep calling."
+    )
+
+
 @pytest.mark.parametrize(
     ("available", "hold", "shortfall"), [(0, 1, 1), (299_999, 300_000, 1), (-5, 10, 15), (10, 10, 0), (11, 10, 0)]
 )
