@@ -24,6 +24,8 @@ def tell_of_wallet(
     rows: Rows, organisation: Row, before: Wallet, after: Wallet, terms: Terms, key: str, now: int
 ) -> None:
     """Write the event, if there is news. `organisation`: its row as read; `key`: the transfer that moved the wallet."""
+    if not organisation["webhook_endpoints"]:
+        return
     hold = terms.default_hold(organisation["max_call_duration_seconds"])
     if (name := news(before, after, hold)) is not None:
         record_account_event(rows, organisation, name, key, {"wallet": wallet_object(after, hold)}, now)

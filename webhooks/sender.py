@@ -5,6 +5,7 @@ each organisation has only so many places, and whoever has none left is passed o
 """
 
 import asyncio
+import contextlib
 import random
 from collections import Counter
 from collections.abc import Mapping
@@ -28,12 +29,14 @@ from webhooks.tables import webhook_deliveries
 log = structlog.get_logger(__name__)
 
 TICK_SECONDS = 0.5
+BREATH_SECONDS = 0.1
+"""At least so long between two looks, however often a place becomes free."""
 TIMEOUT_SECONDS = 10.0
 KEPT_ANSWER_BYTES = 2_048
 EVENTS_AT_ONCE = 200
 ATTEMPTS_AT_ONCE = 500
 ATTEMPTS_OF_ONE_ORGANISATION = 60
-ATTEMPTS_AT_ONE_DESTINATION = 10
+ATTEMPTS_AT_ONE_DESTINATION = 20
 RECORD_RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0)
 
 
@@ -47,19 +50,23 @@ class Sender:
     clock: Clock = now_ms
     timeout_seconds: float = TIMEOUT_SECONDS
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+    _freed: asyncio.Event = field(default_factory=asyncio.Event)
     _organisations: Counter[str] = field(default_factory=Counter)
     _destinations: Counter[str] = field(default_factory=Counter)
 
     async def run(self, tick_seconds: float = TICK_SECONDS) -> None:
         """Until cancelled; attempts under way go on (see `idle`)."""
         while True:
+            self._freed.clear()
             try:
                 while await self.fan_out() == EVENTS_AT_ONCE:
                     pass  # there may be more
                 await self.start_due()
             except (Unavailable, Busy, Down) as error:
                 log.warning("deliveries_postponed", error=str(error))
-            await asyncio.sleep(tick_seconds)
+            await asyncio.sleep(min(BREATH_SECONDS, tick_seconds))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._freed.wait(), tick_seconds)
 
     async def idle(self) -> None:
         """Wait until every attempt begun has been recorded."""
@@ -152,6 +159,7 @@ class Sender:
             counter[name] -= 1
             if not counter[name]:
                 del counter[name]
+        self._freed.set()
 
     async def _attempt(self, claimed: ClaimDelivery, claim: Claim) -> None:
         try:
