@@ -150,7 +150,7 @@ class Examination:
         if not active:
             yield ok("numbers", "none yet; add one with: callingbox-server number import ORG_ID E164")
         for e164 in active:
-            yield _number(e164, found.get(e164), Addresses(self._settings.public_base_url))
+            yield self._number(e164, found.get(e164))
 
     async def _numbers_at_carrier(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -162,6 +162,17 @@ class Examination:
             following = page.get("next_page_uri")
             path = f"{self._settings.carrier_base_url}{following}" if following else None
         return found
+
+    def _number(self, e164: str, found: Mapping[str, Any] | None) -> Check:
+        name, cure = f"number {e164}", "callingbox-server doctor --set-webhooks"
+        if found is None and self._settings.simulated_network:
+            return mend(name, f"the simulated network does not know it; run: {cure}")
+        if found is None:
+            return mend(name, "the carrier account has no such number; buy it there, or release it here")
+        wrong = list(_wrong_webhooks(found, Addresses(self._settings.public_base_url)))
+        if wrong:
+            return mend(name, f"set {' and '.join(wrong)}, by hand or with: {cure}")
+        return ok(name, "both webhooks come here")
 
     def _bank(self) -> Check:
         settings = self._settings
@@ -202,16 +213,6 @@ def _clock(answer: httpx.Response, now: float) -> Check:
         direction = "ahead of" if ahead > 0 else "behind"
         return mend("clock", f"it is {abs(ahead)} s {direction} the carrier's; set it by NTP")
     return ok("clock", f"within {LARGEST_SKEW_SECONDS} s of the carrier's")
-
-
-def _number(e164: str, found: Mapping[str, Any] | None, addresses: Addresses) -> Check:
-    name = f"number {e164}"
-    if found is None:
-        return mend(name, "the carrier account has no such number; buy it there, or release it here")
-    wrong = list(_wrong_webhooks(found, addresses))
-    if not wrong:
-        return ok(name, "both webhooks come here")
-    return mend(name, f"set {' and '.join(wrong)}, by hand or with: callingbox-server doctor --set-webhooks")
 
 
 def _wrong_webhooks(found: Mapping[str, Any], addresses: Addresses) -> Iterator[str]:
