@@ -66,7 +66,8 @@ class Sender:
                 log.warning("deliveries_postponed", error=str(error))
             await asyncio.sleep(min(BREATH_SECONDS, tick_seconds))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._freed.wait(), tick_seconds)
+                async with asyncio.timeout(tick_seconds):  # `wait_for` can lose a cancellation before Python 3.12
+                    await self._freed.wait()
 
     async def idle(self) -> None:
         """Wait until every attempt begun has been recorded."""
