@@ -38,7 +38,7 @@ from voice.sweeper import Sweeper
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 DOLLAR = 100_000
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 
 
 def free_port() -> int:
@@ -324,7 +324,7 @@ class Installation:
             timeout=60,
             check=False,
         )
-        assert not check or done.returncode == 0, done.stderr
+        assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
 
 
@@ -368,3 +368,4 @@ def installation(
     finally:
         if made.server is not None:
             made.server.kill()
+        print(made.logs)  # shown with a test that fails

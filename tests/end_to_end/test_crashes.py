@@ -1,0 +1,192 @@
+"""A server that is killed at the worst moments: what it acknowledged is there, nothing is twice, every hold closes."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import select, update
+
+from billing.tables import transfers
+from config.database import Database
+from simulator.network import Network
+from tests.servers import (
+    DOLLAR,
+    Installation,
+    Organisation,
+    create_organisation,
+    installation,
+    opened_door,
+    running_network,
+    until,
+)
+from voice.tables import calls
+
+SILENCE_SECONDS = 2
+
+
+@pytest.fixture
+async def network() -> AsyncIterator[tuple[str, Network]]:
+    async with running_network(speed=20.0) as network:
+        yield network
+
+
+@pytest.fixture
+def installed(tmp_path: Path, network: tuple[str, Network], database_url: str) -> Iterator[Installation]:
+    patience = {"SWEEP_SILENCE_SECONDS": str(SILENCE_SECONDS), "AMD_GRACE_SECONDS": "1", "SWEEP_INTERVAL_SECONDS": "1"}
+    with installation(tmp_path, network[0], database_url=database_url, LOG_LEVEL="WARNING", **patience) as installed:
+        yield installed
+
+
+async def customer(installed: Installation, network: Network) -> Organisation:
+    async with opened_door(installed.database_url) as door:
+        org = await create_organisation(installed.url, door, credit=500 * DOLLAR)
+    network.add_number(org.number, org.number)
+    return org
+
+
+def has_reached(acknowledged: dict[int, Any], count: int) -> bool:
+    return len(acknowledged) >= count
+
+
+async def create(org: Organisation, number: int, acknowledged: dict[int, Any]) -> None:
+    """Create one call, with its key, until it is acknowledged."""
+    request = {"to": f"+1{212 + number // 50}55501{50 + number % 50}"}
+    while number not in acknowledged:
+        try:
+            answer = await org.api.post("/v1/calls", json=request, headers={"Idempotency-Key": f"order-{number}"})
+        except httpx.TransportError:
+            await asyncio.sleep(0.05)
+            continue
+        if answer.status_code == 201:
+            acknowledged[number] = answer.json()
+        else:
+            assert answer.status_code == 503, answer.text
+            await asyncio.sleep(0.05)
+
+
+async def test_nothing_acknowledged_is_lost_when_the_server_is_killed_again_and_again(
+    installed: Installation, network: tuple[str, Network]
+) -> None:
+    await asyncio.to_thread(installed.start)
+    org = await customer(installed, network[1])
+    acknowledged: dict[int, Any] = {}
+    creating = [asyncio.create_task(create(org, number, acknowledged)) for number in range(40)]
+    for count in (3, 20):
+        await until(partial(has_reached, acknowledged, count), "some calls")
+        assert installed.server is not None
+        installed.server.kill()
+        known = dict(acknowledged)
+        await asyncio.to_thread(installed.start)
+        for call in known.values():
+            assert (await org.call_of(call))["to_number"] == call["to_number"]
+    await asyncio.gather(*creating)
+    await until(lambda: not network[1].live_calls and not network[1].courier.pending, "the network")
+    await an_hour_passes(installed)
+    await settled(installed, org)
+    made = await every_call(org)
+    assert {call["id"] for call in acknowledged.values()} == {call["id"] for call in made}
+    dialled = Counter(call.order.to for call in network[1].calls.values())
+    assert max(dialled.values()) == 1
+    await books_are_sound(installed, org, made)
+
+
+async def test_a_dial_that_died_with_its_process_is_never_dialled_again_but_resolved(
+    installed: Installation, network: tuple[str, Network]
+) -> None:
+    """Killed while the carrier thinks: one call was made, one was not; nobody knows which."""
+    await asyncio.to_thread(installed.start)
+    org = await customer(installed, network[1])
+    network[1].faults = type(network[1].faults)(slow_answer=1.0, callback_lost=1.0, verdict_lost=1.0)
+    network[1].clock.speed = 1.0
+    asking = [
+        asyncio.create_task(
+            org.api.post("/v1/calls", json={"to": f"+1415555015{n}"}, headers={"Idempotency-Key": f"k{n}"})
+        )
+        for n in range(3)
+    ]
+    await until(lambda: len(network[1].calls) == 3, "the dials")
+    assert installed.server is not None
+    installed.server.kill()
+    for outcome in await asyncio.gather(*asking, return_exceptions=True):
+        assert isinstance(outcome, httpx.TransportError)
+    network[1].faults, network[1].clock.speed = type(network[1].faults)(), 20.0
+    first = next(iter(network[1].calls.values()))
+    first.deleted = True  # the carrier lost this one altogether
+
+    await asyncio.to_thread(installed.start)
+    again: dict[str, Any] = {"json": {"to": "+14155550151"}, "headers": {"Idempotency-Key": "k1"}}
+    repeating = asyncio.create_task(org.api.post("/v1/calls", **again))
+    assert (await org.wallet())["held_milli_cents"] == 3 * 300_000
+    await until(lambda: not network[1].live_calls, "the network")
+    await an_hour_passes(installed)
+    await settled(installed, org)
+    repeat = await repeating
+    assert (repeat.status_code, repeat.headers["Idempotent-Replayed"]) == (201, "true")
+    shown = {call["to_number"]: call for call in await every_call(org)}
+    assert shown[first.order.to]["error_code"] == "dial_lost"
+    others = [call for to, call in shown.items() if to != first.order.to]
+    assert all(call["error_code"] is None for call in others)
+    assert len(network[1].calls) == 3
+    await books_are_sound(installed, org, list(shown.values()))
+
+
+async def test_a_server_told_to_stop_finishes_what_it_accepted(
+    installed: Installation, network: tuple[str, Network]
+) -> None:
+    server = await asyncio.to_thread(installed.start)
+    org = await customer(installed, network[1])
+    network[1].faults = type(network[1].faults)(slow_answer=1.0)
+    asking = [asyncio.create_task(org.call(f"+141555501{n}")) for n in range(50, 60)]
+    await until(lambda: len(network[1].calls) == 10, "the dials")
+    assert await asyncio.to_thread(server.stop) == 0
+    for call in await asyncio.gather(*asking):
+        assert call["status"] != "queued"
+
+
+async def an_hour_passes(installed: Installation) -> None:
+    """Everything that happened to calls that are not over happened an hour earlier."""
+    columns = [column for column in calls.c if column.name.endswith("_at")]
+    database = Database(installed.database_url)
+    older = (
+        update(calls).where(calls.c.billing_reason.is_(None)).values({column: column - 3_600_000 for column in columns})
+    )
+    await database.write(lambda connection: connection.execute(older))
+    await database.close()
+
+
+async def settled(installed: Installation, org: Organisation) -> None:
+    """Sweep as an operator does until nothing is held."""
+
+    async def nothing_held() -> bool:
+        await asyncio.to_thread(installed.run, "sweep")
+        return bool((await org.wallet())["held_milli_cents"] == 0)
+
+    await until(nothing_held, "every hold to close")
+
+
+async def every_call(org: Organisation) -> list[Any]:
+    page = await org.get("/v1/calls", limit=100)
+    assert not page["has_more"]
+    return list(page["data"])
+
+
+async def books_are_sound(installed: Installation, org: Organisation, made: list[Any]) -> None:
+    """One hold and one end for each call, its charge what the call says, and an audit that finds nothing."""
+    database = Database(installed.database_url)
+    async with database.read() as connection:
+        rows = (await connection.execute(select(transfers).where(transfers.c.call_id.is_not(None)))).mappings().all()
+    await database.close()
+    by_call = {call["id"]: sorted(row["kind"] for row in rows if row["call_id"] == call["id"]) for call in made}
+    for call in made:
+        end = "settle" if call["billing_amount_milli_cents"] else "release"
+        assert by_call[call["id"]] == sorted(["hold", end]), call
+    spent = sum(call["billing_amount_milli_cents"] for call in made)
+    assert (await org.wallet())["balance_milli_cents"] == 500 * DOLLAR - spent
+    audit = await asyncio.to_thread(installed.run, "audit")
+    assert json.loads(audit.stdout)["violations"] == []
