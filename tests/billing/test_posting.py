@@ -90,10 +90,11 @@ class LedgerAgainstModel(RuleBasedStateMachine):
         self.open[posting.id] = (org_id, amount)
         return posting
 
-    @rule(target=asked, hold=holds, amount=AMOUNTS, release=st.booleans(), other_org=st.booleans())
-    def end(self, hold: Posting, amount: int, release: bool, other_org: bool) -> object:
+    @rule(target=asked, hold=holds, amount=st.none() | AMOUNTS, release=st.booleans(), other_org=st.booleans())
+    def end(self, hold: Posting, amount: int | None, release: bool, other_org: bool) -> object:
+        """Without an amount, all of the hold is charged."""
         owner = ORGS[1 - ORGS.index(hold.org_id)] if other_org else hold.org_id
-        amount = 0 if release else amount
+        amount = 0 if release else hold.amount if amount is None else amount
         posting = self._posting(owner, RELEASE if release else SETTLE, amount, hold.id)
         outcome = self.ledger.ask(posting)
         expected = (
