@@ -3,7 +3,7 @@
 Invariant: a top-up, its reversals, the ledger and the wallet change together, so they always tell the same story.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
@@ -113,7 +113,7 @@ def settle_reversals(rows: Rows, row: Row, ids: Iterator[str], now: int) -> tupl
     """Make the ledger entries that the refunds and disputes of a paid top-up still lack."""
     org_id = row["org_id"]
     found = _matched(rows, row, now)
-    for movement in movements(row["credit_milli_cents"], [_reversal(row, known) for known in found.values()]):
+    for movement in movements(row["credit_milli_cents"], [reversal_of(row, known) for known in found.values()]):
         reason = f"{movement.reversal_id} of top-up {row['id']}"
         posting = Posting(
             next(ids), movement.source_key, org_id, movement.kind, movement.amount_milli_cents, reason=reason
@@ -162,7 +162,8 @@ def _sum_up(rows: Rows, row: Row, found: Sequence[Row], now: int) -> None:
     rows.update(topups, row["id"], changes)
 
 
-def _reversal(topup: Row, row: Row) -> Reversal:
+def reversal_of(topup: Mapping[str, Any], row: Mapping[str, Any]) -> Reversal:
+    """A row of `topup_reversals` as the pure functions see it."""
     return Reversal(
         id=row["id"],
         kind=ReversalKind(row["kind"]),

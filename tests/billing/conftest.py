@@ -3,7 +3,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from sqlalchemy import select
 
+from billing.audit import Violation
 from billing.tables import wallets
+from billing.topup_audit import audit_topups
 from billing.wallet import Wallet
 from config.database import Database
 from config.door import Door
@@ -43,9 +45,12 @@ async def any_shop(database_url: str) -> AsyncIterator[Shop]:
 
 
 async def assert_books_sound(shop: Shop) -> None:
-    """Whatever a test did, every wallet is what its transfers say."""
+    """Whatever a test did, every wallet is what its transfers say, and they are what its top-ups say."""
+    violations: list[Violation] = []
     async with shop.server.database.read() as connection:
         found = (await connection.execute(select(wallets))).all()
+        await audit_topups(connection, violations.append)
+    assert violations == []
     history = await all_transfers(shop.server.database)
     for row in found:
         own = [transfer for transfer in history if transfer.org_id == row.id]
