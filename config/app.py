@@ -61,7 +61,7 @@ def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart
         calls=machinery.calls,
         agents=machinery.agents,
         numbers=machinery.numbers,
-        talks=machinery.talks(clock),
+        switchboard=machinery.switchboard(clock),
         topups=machinery.topups,
         egress=machinery.egress,
         signature=SignatureCheck(settings.carrier_auth_token, settings.public_base_url),

@@ -26,8 +26,8 @@ from voice.llm import LanguageModel
 from voice.number_service import Numbers
 from voice.outbox import Outbox
 from voice.service import Calls
-from voice.relay import Talks
 from voice.sweeper import Sweeper
+from voice.switchboard import Switchboard
 from voice.talking import Means
 from webhooks.sender import Sender
 
@@ -80,13 +80,11 @@ class Machinery:
         key = self.settings.openai_api_key.get_secret_value()
         return LanguageModel(base_url=self.settings.model_base_url, api_key=key, model=self.settings.openai_model)
 
-    def talks(self, clock: Clock = now_ms) -> Talks | None:
+    def switchboard(self, clock: Clock = now_ms) -> Switchboard | None:
         """The conversations of a web process; None where calls are only greeted."""
         if self.model is None:
             return None
-        found = Talks(Means(self.model, self.egress, self.door, clock), self.database, self.policy, clock)
-        self.door.committed.append(found.committed)
-        return found
+        return Switchboard(Means(self.model, self.egress, self.door, clock), self.database, self.policy, clock)
 
     async def open(self) -> None:
         self.door.open()

@@ -93,8 +93,15 @@ async def serve_app(app: Any, listening: socket.socket) -> None:
     config = Config.from_toml(HYPERCORN)
     config.bind = [f"fd://{listening.detach()}"]
     config.errorlog = None
-    stopped = asyncio.create_task(_stopped())
+    stopped = asyncio.create_task(_drained(app))
     await hypercorn_serve(app, config, shutdown_trigger=lambda: asyncio.shield(stopped))
+
+
+async def _drained(app: Any) -> None:
+    """Told to stop, we still answer while running conversations are handed on."""
+    await _stopped()
+    if (switchboard := app.extensions["switchboard"]) is not None:
+        await switchboard.drain()
 
 
 async def _stopped() -> None:

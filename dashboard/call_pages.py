@@ -8,9 +8,17 @@ from quart import Blueprint, redirect, request
 from accounts.organisations import keys_of
 from config.errors import not_found
 from dashboard import urls
-from dashboard.call_view import CheckResult, Segment, call_page
+from dashboard.call_view import CheckResult, call_page
 from dashboard.calls_view import STATES, CallFilters, call_list, first_call
-from dashboard.facts import agent_names, call_facts, evidence_facts, transfer_facts, transfers_of_calls, with_calls
+from dashboard.facts import (
+    agent_names,
+    call_facts,
+    evidence_facts,
+    spoken,
+    transfer_facts,
+    transfers_of_calls,
+    with_calls,
+)
 from dashboard.web import (
     AnyResponse,
     clock_of,
@@ -25,6 +33,7 @@ from dashboard.web import (
 from voice.calls import evidence_of, find_call, list_calls
 from voice.receipt import agrees, decisions
 from voice.service import calls_service
+from voice.talks import talk_of, turns_of
 
 blueprint = inside(Blueprint("call_pages", __name__))
 
@@ -108,7 +117,7 @@ async def one_call(call_id: str) -> AnyResponse:
         moved = (await transfers_of_calls(connection, [call_id]))[call_id]
         named = dict(await agent_names(connection, person.org_id))
         ledger = await with_calls(connection, moved)
-        spoken: list[Segment] = []
+        said = spoken(await talk_of(connection, call_id), await turns_of(connection, call_id), row["answered_at"])
     facts = call_facts(row, moved, named.get(row["agent_id"], ""))
     check: CheckResult = "unchecked"
     if not facts.is_live:
@@ -119,7 +128,7 @@ async def one_call(call_id: str) -> AnyResponse:
         [transfer_facts(item) for item in ledger],
         clock=clock_of(person),
         check=check,
-        segments=spoken,
+        segments=said,
         result_status=row["result_status"],
         result=row["result"],
         result_error=row["result_error"],

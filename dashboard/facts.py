@@ -16,6 +16,7 @@ from billing.topup_queries import shown_state
 from billing.topup_rules import TopupKind, TopupStatus
 from billing.usage_report import Usage
 from dashboard.billing_view import MonthTotal, TopUpFacts
+from dashboard.call_view import Segment
 from dashboard.calls_view import CallFacts
 from dashboard.charts import UsageDay
 from dashboard.ledger_view import Transfer
@@ -30,6 +31,24 @@ _DIAL_WORDS = {
     "none": "No answer from the carrier",
 }
 _OWN_WORDS = {"hangup": "Hang-up asked for", "failure": "Our fault: the agent could not speak"}
+
+
+def spoken(
+    said: Sequence[Mapping[str, Any]], measured: Sequence[Mapping[str, Any]], answered_at: int | None
+) -> list[Segment]:
+    """The transcript's lines of agent and person; what nobody heard is left out."""
+    latencies = {turn["sequence_no"]: turn["total_ms"] for turn in measured}
+    return [
+        Segment(
+            "agent" if row["role"] == "agent" else "person",
+            row["text"],
+            row["started_at"] - (answered_at or row["started_at"]),
+            row["cut_text"] is not None,
+            latencies.get(row["sequence_no"]),
+        )
+        for row in said
+        if row["role"] in ("agent", "person") and row["text"]
+    ]
 
 
 def call_facts(row: Mapping[str, Any], moved: Sequence[Mapping[str, Any]] = (), agent_name: str = "") -> CallFacts:

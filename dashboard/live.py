@@ -50,7 +50,9 @@ def queries(org_id: str, call_id: str) -> dict[str, list[Select[Any]]]:
     longest = select(organisations.c.max_call_duration_seconds).where(organisations.c.id == org_id)
     recharge = select(auto_recharges.c.updated_at).where(auto_recharges.c.id == org_id)
     call = select(calls.c.updated_at, calls.c.result_status).where(calls.c.id == call_id, calls.c.org_id == org_id)
-    spoken = select(func.count()).where(segments.c.call_id == call_id, segments.c.org_id == org_id)
+    spoken = select(func.count(), func.count(segments.c.ended_at), func.count(segments.c.cut_text)).where(
+        segments.c.call_id == call_id, segments.c.org_id == org_id
+    )
     return {
         "wallet": [wallet, longest],
         "ledger": [wallet],

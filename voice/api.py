@@ -21,6 +21,7 @@ from voice.calls import evidence_of, find_call, list_calls
 from voice.presenting import call_object
 from voice.receipt import receipt_object
 from voice.service import REPLAYED_HEADER, Wanted, calls_service
+from voice.talks import talk_of, transcript_object, turns_of
 from voice.tool_shapes import Returns, Tools, check_addresses, tools_as_kept
 
 blueprint = Blueprint("calls", __name__)
@@ -160,7 +161,17 @@ async def get_calls() -> Response:
 
 @blueprint.get("/v1/calls/<call_id>")
 async def get_call(call_id: str) -> Response:
-    return answer(call_object(await calls_service().row(caller().org_id, call_id)))
+    """A call that has just completed is answered with its result, where that comes within a few seconds."""
+    return answer(call_object(await calls_service().row_with_result(caller().org_id, call_id)))
+
+
+@blueprint.get("/v1/calls/<call_id>/transcript")
+async def get_transcript(call_id: str) -> Response:
+    """What was said, in order, also while the call is live."""
+    await calls_service().row(caller().org_id, call_id)
+    async with _database().read() as connection:
+        said, measured = await talk_of(connection, call_id), await turns_of(connection, call_id)
+    return answer(transcript_object(call_id, said, measured))
 
 
 @blueprint.get("/v1/calls/<call_id>/receipt")

@@ -1,7 +1,7 @@
 """Reading results off finished calls.
 
-Invariant: every completed call that was to find something out gets a result, completed or failed, in bounded time;
-only then is its completion told.
+Invariant: every completed call that was to find something out gets a result, completed or failed, in bounded time,
+from a transcript that is whole; only then is its completion told.
 """
 
 import asyncio
@@ -16,12 +16,15 @@ from voice.call import Call
 from voice.calls import find_call
 from voice.llm import LanguageModel
 from voice.results import Extraction, Line, extract
-from voice.talks import StoreResult, talk_of
+from voice.talks import StoreResult, has_open_session, talk_of
 
 log = structlog.get_logger(__name__)
 
 GIVE_UP_MS = 30 * 60_000
 EXTRACTIONS_AT_ONCE = 8
+LAST_WORDS_MS = 15_000
+"""How long after the end a conversation may take to store its last words; one that takes longer died."""
+LOOK_SECONDS = 0.1
 
 
 class Extractor:
@@ -31,6 +34,7 @@ class Extractor:
 
     async def read_off(self, call: Call) -> None:
         """Store the call's result. What fails for reasons of the moment is tried again when it is due."""
+        await self._last_words(call)
         async with self._database.read() as connection:
             row = await find_call(connection, call.org_id, call.id)
             said = await talk_of(connection, call.id)
@@ -38,6 +42,13 @@ class Extractor:
             return
         found = await self._found(row, said)
         await self._door.submit(StoreResult(call.id, call.org_id, found.status, found.result, found.error))
+
+    async def _last_words(self, call: Call) -> None:
+        while self._clock() - (call.ended_at or 0) < LAST_WORDS_MS:
+            async with self._database.read() as connection:
+                if not await has_open_session(connection, call.id):
+                    return
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _found(self, row: dict[str, Any], said: list[dict[str, Any]]) -> Extraction:
         returns = row["returns"] or {}

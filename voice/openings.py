@@ -3,7 +3,6 @@
 Invariant: every answer that opens a relay carries a fresh single-use ticket.
 """
 
-from typing import Any
 from urllib.parse import quote
 
 from quart import current_app
@@ -11,31 +10,37 @@ from quart import current_app
 from config.database import Database
 from config.settings import Settings
 from voice import twiml
+from voice.briefing import spoken_language
 from voice.call import Call
 from voice.calls import find_call
-from voice.relay import PATH, Talks, spoken_language
+from voice.conversation.events import ResumeReason
+from voice.switchboard import RELAY_PATH, TICKET_PARAMETER, Switchboard
+
+RESUME_AFTER_SECONDS = (0, 2, 5)
+"""How long the carrier waits before it comes again, by how often it has: a process that restarts needs some seconds."""
+WHILE_DRAINING_SECONDS = 5
 
 
-async def first_words(call: Call, resumed: str | None = None) -> str:
-    """TwiML that puts the agent on the line; where this server has no language model, a greeting."""
-    talks: Talks | None = current_app.extensions["talks"]
-    if talks is None:
+async def first_words(call: Call, resumed: ResumeReason | None = None, resumes: int = 0) -> str:
+    """TwiML that puts the agent on the line; where this server has no language model, a greeting.
+
+    `resumes`: how often the conversation has been taken up again before.
+    """
+    switchboard: Switchboard | None = current_app.extensions["switchboard"]
+    if switchboard is None:
         return twiml.greeting(call.max_duration_seconds)
     settings: Settings = current_app.extensions["settings"]
-    token = await talks.open_ticket(call.id, call.org_id, resumed)
-    row = await _row(call)
-    return twiml.converse(
-        settings.public_base_url.replace("http", "ws", 1) + PATH,
-        f"{settings.public_base_url}/webhooks/twilio/calls/{quote(call.id)}/relay",
-        token,
-        language=spoken_language(row["language"]),
-        voice=row["voice"],
-    )
-
-
-async def _row(call: Call) -> dict[str, Any]:
     database: Database = current_app.extensions["database"]
+    token = await switchboard.open_ticket(call.id, call.org_id, resumed)
     async with database.read() as connection:
         row = await find_call(connection, call.org_id, call.id)
     assert row is not None
-    return row
+    after = RESUME_AFTER_SECONDS[min(resumes, len(RESUME_AFTER_SECONDS) - 1)] if resumed else 0
+    return twiml.converse(
+        settings.public_base_url.replace("http", "ws", 1) + RELAY_PATH,
+        f"{settings.public_base_url}/webhooks/twilio/calls/{quote(call.id)}/relay",
+        {TICKET_PARAMETER: token},
+        language=spoken_language(row["language"]),
+        voice=row["voice"],
+        after_seconds=max(after, WHILE_DRAINING_SECONDS) if switchboard.is_draining else after,
+    )

@@ -14,7 +14,7 @@ from quart import current_app
 
 from billing.rating import hold_milli_cents
 from billing.wallet import pause_message, shortfall_milli_cents
-from config.clock import new_id
+from config.clock import new_id, now_ms
 from config.database import Database
 from config.door import Door
 from config.errors import ApiError, not_found
@@ -29,10 +29,13 @@ from voice.move_call import MoveCall, Observation
 from voice.outbox import Outbox
 from voice.outcomes import Moved, Paused, Rejected, Replayed, Unknown
 from voice.receive_call import EndInbound, ReceiveCall
-from voice.vocabulary import DialState
+from voice.vocabulary import CallStatus, DialState
 
 DIAL_WAIT_SECONDS = 15
 POLL_SECONDS = 0.05
+RESULT_WAIT_SECONDS = 10
+RESULT_POLL_SECONDS = 0.1
+JUST_ENDED_MS = 60_000
 ANSWERS_PER_CALLER_AND_HOUR = 60
 """One caller is answered this often; RATE_LIMIT_PER_MINUTE=0 lifts it like every other limit."""
 REPLAYED_HEADER = "Idempotent-Replayed"
@@ -153,6 +156,16 @@ class Calls:
             raise not_found("call", call_id)
         return row
 
+    async def row_with_result(self, org_id: str, call_id: str) -> dict[str, Any]:
+        """The row; of a call that has just completed, once its result is stored or RESULT_WAIT_SECONDS are over:
+        programs stop asking when they see `completed`. Raises ApiError 404."""
+        deadline = asyncio.get_running_loop().time() + RESULT_WAIT_SECONDS
+        row = await self.row(org_id, call_id)
+        while _is_being_read(row) and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(RESULT_POLL_SECONDS)
+            row = await self.row(org_id, call_id)
+        return row
+
     async def find(self, call_id: str) -> Call | None:
         """Any organisation's call; for requests that the carrier has signed."""
         async with self.database.read() as connection:
@@ -237,6 +250,12 @@ class Calls:
             allowed_countries=self.settings.allowed_countries,
             answers_per_caller_and_hour=ANSWERS_PER_CALLER_AND_HOUR if self.settings.rate_limit_per_minute else 0,
         )
+
+
+def _is_being_read(row: Mapping[str, Any]) -> bool:
+    """Whether a result is about to come; what takes longer is not waited for by every reader."""
+    just_ended = row["final_stored_at"] is not None and now_ms() - row["final_stored_at"] < JUST_ENDED_MS
+    return row["status"] == CallStatus.COMPLETED and row["awaits_result"] and just_ended
 
 
 def _rejected(result: Rejected) -> ApiError:

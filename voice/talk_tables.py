@@ -1,6 +1,7 @@
 """Tables of what was said: tickets into a conversation, the transcript, and how fast each answer was.
 
-Invariant: a ticket opens one socket, once; segments keep what was heard apart from what was cut off.
+Invariant: a ticket opens one socket, once, and of a call's tickets the last one used holds its conversation; segments
+keep what was heard apart from what was cut off.
 """
 
 from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text
@@ -15,7 +16,8 @@ relay_tickets = Table(
     Column("call_id", String(36), nullable=False, index=True),
     Column("resumed", String(16)),  # why an earlier session ended; null: the first
     Column("created_at", BigInteger, nullable=False),
-    Column("used_at", BigInteger),
+    Column("used_at", BigInteger),  # its socket opened
+    Column("ended_at", BigInteger),  # its session has stored its last words
 )
 
 segments = Table(
@@ -37,11 +39,10 @@ segments = Table(
 turns = Table(
     "turns",
     metadata,
-    Column("id", Text, primary_key=True),  # "<call_id>:<time, so that resumed sessions do not collide>"
+    Column("id", Text, primary_key=True),  # of the answer's segment
     Column("org_id", String(36), nullable=False),
     Column("call_id", String(36), nullable=False, index=True),
-    Column("turn", Integer, nullable=False),
+    Column("sequence_no", Integer, nullable=False),
     Column("total_ms", Integer, nullable=False),  # prompt received → first text of the answer sent
     Column("model_ms", Integer, nullable=False),  # of that, the model's share
-    Column("at", BigInteger, nullable=False),
 )

@@ -1,7 +1,7 @@
 """Conversations in the database: tickets, transcripts, results, and reading them.
 
-Invariant: whoever redeems a ticket holds the call's one conversation from then on; an older socket of the same call
-has lost it.
+Invariant: whoever redeems a ticket holds the call's one conversation from then on; an older session of the same call
+may finish the rows it has begun and writes no new ones.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,15 +13,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.clock import iso
 from config.rows import Read, Row, Rows
-from voice.agent_tables import do_not_call
 from voice.calls import call_of
 from voice.conversation.actions import MarkLatency, StoreSegment
+from voice.conversation.events import ResumeReason
 from voice.notices import completed_notice
 from voice.tables import calls, evidence
 from voice.talk_tables import relay_tickets, segments, turns
 
 TICKET_MS = 120_000
 """How long after the TwiML was answered its socket may open."""
+TRANSFERRED = "transferred"
+"""The source of the line that says that a person took a transferred call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +50,9 @@ class IssueTicket(_OnCall):
 
     def fold(self, rows: Rows, now: int) -> None:
         if rows.get(relay_tickets, self.ticket_id) is None:
+            about = {"org_id": self.org_id, "call_id": self.call_id, "resumed": self.resumed}
             rows.insert(
-                relay_tickets,
-                {
-                    "id": self.ticket_id,
-                    "org_id": self.org_id,
-                    "call_id": self.call_id,
-                    "resumed": self.resumed,
-                    "created_at": now,
-                    "used_at": None,
-                },
+                relay_tickets, {"id": self.ticket_id, **about, "created_at": now, "used_at": None, "ended_at": None}
             )
 
 
@@ -77,7 +72,9 @@ class RedeemTicket:
 
     def reads(self, located: Rows) -> Sequence[Read]:
         ticket = located.get(relay_tickets, self.ticket_id)
-        return () if ticket is None else (*self.locate(), Read(calls, "id", (ticket["call_id"],)))
+        if ticket is None:
+            return ()
+        return Read(relay_tickets, "call_id", (ticket["call_id"],)), Read(calls, "id", (ticket["call_id"],))
 
     def fold(self, rows: Rows, now: int) -> Row | None:
         """The ticket, or None: unknown, used, old, for another call, or for one that is over."""
@@ -89,65 +86,93 @@ class RedeemTicket:
             return None
         if row["twilio_call_sid"] not in (None, self.twilio_call_sid):
             return None
-        rows.update(relay_tickets, self.ticket_id, {"used_at": now})
+        # Strictly later than any other, so that there is always one that holds the conversation.
+        used_at = max([now, *(earlier + 1 for earlier in _uses(rows, ticket["call_id"]))])
+        rows.update(relay_tickets, self.ticket_id, {"used_at": used_at})
         return dict(ticket)
+
+
+def _uses(rows: Rows, call_id: str) -> list[int]:
+    """When the call's tickets were used."""
+    tickets = rows.find(relay_tickets, "call_id", call_id)
+    return [ticket["used_at"] for ticket in tickets if ticket["used_at"] is not None]
+
+
+def was_opened(rows: Rows, call_id: str) -> bool:
+    """Whether a socket of this call has ever opened (its tickets by call were among the reads)."""
+    return bool(_uses(rows, call_id))
 
 
 @dataclass(frozen=True, slots=True)
 class StoreTalk(_OnCall):
-    """Pieces of the transcript, new or replaced, and latencies."""
+    """Pieces of the transcript, new or replaced, and latencies, of the session that `ticket_id` opened.
 
+    `is_last`: nothing more comes. `is_handing_over`: the next session, in this process, waits for it before it reads.
+    """
+
+    ticket_id: str
     pieces: tuple[StoreSegment, ...]
-    latencies: tuple[tuple[int, MarkLatency], ...] = ()  # (when, how fast)
+    latencies: tuple[MarkLatency, ...] = ()
+    is_last: bool = False
+    is_handing_over: bool = False
 
     def reads(self, located: Rows) -> Sequence[Read]:
-        return (Read(segments, "id", tuple(_segment_id(self.call_id, piece) for piece in self.pieces)),)
+        ids = {*(piece.sequence_no for piece in self.pieces)}
+        answers = {*(latency.sequence_no for latency in self.latencies)}
+        return (
+            Read(relay_tickets, "call_id", (self.call_id,)),
+            Read(segments, "id", tuple(segment_id(self.call_id, number) for number in ids)),
+            Read(turns, "id", tuple(segment_id(self.call_id, number) for number in answers)),
+        )
 
-    def fold(self, rows: Rows, now: int) -> None:
+    def fold(self, rows: Rows, now: int) -> bool:
+        """False when a newer session holds the conversation."""
+        ticket = rows.get(relay_tickets, self.ticket_id)
+        used_at = ticket["used_at"] if ticket is not None else None
+        holds = used_at is None or used_at == max(_uses(rows, self.call_id))
+        may_add = holds or self.is_handing_over
         for piece in self.pieces:
-            row_id = _segment_id(self.call_id, piece)
-            said = {
-                "text": piece.text,
-                "cut_text": piece.cut_text,
-                "ended_at": piece.ended_at,
-                "role": piece.role,
-                "source": piece.source,
-            }
-            if rows.get(segments, row_id) is not None:
-                rows.update(segments, row_id, said)
-                continue
-            made = {"sequence_no": piece.sequence_no, "started_at": piece.started_at}
-            rows.insert(segments, {"id": row_id, "org_id": self.org_id, "call_id": self.call_id, **made, **said})
-        for at, latency in self.latencies:
-            row_id = f"{self.call_id}:{at}:{latency.turn}"
-            measured = {"turn": latency.turn, "total_ms": latency.total_ms, "model_ms": latency.model_ms, "at": at}
-            if rows.get(turns, row_id) is None:
-                rows.insert(turns, {"id": row_id, "org_id": self.org_id, "call_id": self.call_id, **measured})
+            _put(rows, self, piece, may_add=may_add)
+        for latency in self.latencies:
+            row_id = segment_id(self.call_id, latency.sequence_no)
+            if may_add and rows.get(turns, row_id) is None:
+                about = {"id": row_id, "org_id": self.org_id, "call_id": self.call_id}
+                measured = {"total_ms": latency.total_ms, "model_ms": latency.model_ms}
+                rows.insert(turns, {**about, "sequence_no": latency.sequence_no, **measured})
+        if self.is_last and ticket is not None:
+            rows.update(relay_tickets, self.ticket_id, {"ended_at": now})
+        return holds
 
 
-def _segment_id(call_id: str, piece: StoreSegment) -> str:
-    return f"{call_id}:{piece.sequence_no:05d}"
+def _put(rows: Rows, on: _OnCall, piece: StoreSegment, *, may_add: bool = True) -> None:
+    """Replace the piece, or add it."""
+    row_id = segment_id(on.call_id, piece.sequence_no)
+    said = {name: getattr(piece, name) for name in ("text", "cut_text", "ended_at", "role", "source")}
+    if rows.get(segments, row_id) is not None:
+        rows.update(segments, row_id, said)
+    elif may_add:
+        made = {"sequence_no": piece.sequence_no, "started_at": piece.started_at}
+        rows.insert(segments, {"id": row_id, "org_id": on.org_id, "call_id": on.call_id, **made, **said})
+
+
+def segment_id(call_id: str, sequence_no: int) -> str:
+    return f"{call_id}:{sequence_no:05d}"
 
 
 @dataclass(frozen=True, slots=True)
-class StopCalling(_OnCall):
-    """A callee's "stop calling": kept before the goodbye, respected by every later dial."""
-
-    number: str
-    reason: str
+class NoteTransferred(_OnCall):
+    """A person took the transferred call. Written down because how the carrier tells it is not documented."""
 
     def reads(self, located: Rows) -> Sequence[Read]:
-        return (Read(do_not_call, "id", (f"{self.org_id}:{self.number}",)),)
+        return (Read(segments, "call_id", (self.call_id,)),)
 
     def fold(self, rows: Rows, now: int) -> None:
-        row_id = f"{self.org_id}:{self.number}"
-        said = {"source": "callee", "reason": self.reason[:500], "call_id": self.call_id, "created_at": now}
-        if (known := rows.get(do_not_call, row_id)) is None:
-            rows.insert(
-                do_not_call, {"id": row_id, "org_id": self.org_id, "e164": self.number, "removed_at": None, **said}
-            )
-        elif known["removed_at"] is not None:
-            rows.update(do_not_call, row_id, {"removed_at": None, **said})
+        said = rows.find(segments, "call_id", self.call_id)
+        if any(row["source"] == TRANSFERRED for row in said):
+            return
+        number = max((row["sequence_no"] for row in said), default=-1) + 1
+        piece = StoreSegment(number, "system", "The call was taken over by a person.", None, now, now, TRANSFERRED)
+        _put(rows, self, piece)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,20 +208,32 @@ async def talk_of(connection: AsyncConnection, call_id: str) -> list[dict[str, A
 
 
 async def turns_of(connection: AsyncConnection, call_id: str) -> list[dict[str, Any]]:
-    query = select(turns).where(turns.c.call_id == call_id).order_by(turns.c.at)
+    """How fast answers were: their `sequence_no`, total_ms and model_ms."""
+    query = select(turns).where(turns.c.call_id == call_id).order_by(turns.c.sequence_no)
     return [dict(row) for row in (await connection.execute(query)).mappings()]
 
 
-async def verdict_words(connection: AsyncConnection, call_id: str) -> list[str]:
-    """What detection said, in the carrier's words, in order of arrival."""
-    query = select(evidence.c.said).where(evidence.c.call_id == call_id, evidence.c.kind == "verdict")
-    found = (await connection.execute(query.order_by(evidence.c.arrived_at))).scalars()
-    return [said["AnsweredBy"] for said in found if said.get("AnsweredBy")]
+async def verdict_words(connection: AsyncConnection, call_ids: Sequence[str]) -> list[tuple[str, str]]:
+    """(call, what detection said of it in the carrier's words), in order of arrival."""
+    query = select(evidence.c.call_id, evidence.c.said).where(
+        evidence.c.call_id.in_(call_ids), evidence.c.kind == "verdict"
+    )
+    found = (await connection.execute(query.order_by(evidence.c.arrived_at))).all()
+    return [(call_id, said["AnsweredBy"]) for call_id, said in found if said.get("AnsweredBy")]
+
+
+async def has_open_session(connection: AsyncConnection, call_id: str) -> bool:
+    """Whether a session of the call has not yet stored its last words (or died before it could)."""
+    query = select(relay_tickets.c.id).where(
+        relay_tickets.c.call_id == call_id, relay_tickets.c.used_at.is_not(None), relay_tickets.c.ended_at.is_(None)
+    )
+    return (await connection.execute(query.limit(1))).first() is not None
 
 
 async def resumes_of(connection: AsyncConnection, call_id: str) -> int:
-    """How often the call's conversation has been taken up again."""
-    query = select(func.count()).where(relay_tickets.c.call_id == call_id, relay_tickets.c.resumed.is_not(None))
+    """How often the call's conversation was to be taken up again after its socket was lost or handed over."""
+    reasons = (ResumeReason.LOST, ResumeReason.DRAIN)
+    query = select(func.count()).where(relay_tickets.c.call_id == call_id, relay_tickets.c.resumed.in_(reasons))
     return int((await connection.execute(query)).scalar_one())
 
 
@@ -212,8 +249,14 @@ def as_piece(row: Mapping[str, Any]) -> StoreSegment:
     )
 
 
-def segment_object(row: Mapping[str, Any]) -> dict[str, Any]:
-    """As the public API shows it. `text` is what was heard."""
+def transcript_object(call_id: str, said: Iterable[Mapping[str, Any]], measured: Iterable[Mapping[str, Any]]) -> Row:
+    """As the public API shows it. `text` is what was heard; latencies are in milliseconds from the end of the other
+    side's words to the first text of the answer, and null where nothing was answered."""
+    latencies = {turn["sequence_no"]: turn for turn in measured}
+    return {"call_id": call_id, "segments": [_segment_object(row, latencies.get(row["sequence_no"])) for row in said]}
+
+
+def _segment_object(row: Mapping[str, Any], latency: Mapping[str, Any] | None) -> Row:
     ended = row["ended_at"]
     return {
         "sequence_no": row["sequence_no"],
@@ -224,4 +267,6 @@ def segment_object(row: Mapping[str, Any]) -> dict[str, Any]:
         "ended_at": iso(ended),
         "duration_ms": None if ended is None else max(0, ended - row["started_at"]),
         "source": row["source"],
+        "latency_ms": latency["total_ms"] if latency else None,
+        "model_latency_ms": latency["model_ms"] if latency else None,
     }

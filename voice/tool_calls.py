@@ -4,6 +4,8 @@ Invariant: one request, to a public address, of limited time and size; a write w
 unknown and never repeated. Headers never reach the model, the transcript or a log.
 """
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,8 +14,23 @@ import msgspec
 from config.egress import Egress, NoAnswer, Refused
 from voice.conversation.actions import RunTool
 from voice.conversation.events import ToolFinished, ToolOutcome
+from voice.conversation.frames import sound
 
 ANSWER_BYTES = 8_192
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+
+
+def sound_json(text: str) -> str:
+    """The text without NUL and halves of characters, escaped or not."""
+    text = sound(text)
+    if _SURROGATE.search(text):
+        try:
+            json.dumps(json.loads(text), ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            return _SURROGATE.sub(r"\\ufffd", text)
+        except (ValueError, RecursionError):
+            pass  # not JSON: then the escapes are letters like any other
+    return text
 
 
 async def run_tool(egress: Egress, config: Mapping[str, Any], call_id: str, wanted: RunTool) -> ToolFinished:
@@ -43,4 +60,4 @@ async def _ask(egress: Egress, url: str, body: bytes, headers: Mapping[str, str]
         return ToolFinished(wanted.run_id, ToolOutcome.ERROR, f"The tool answered with status {answer.status}.")
     if not answer.is_whole:
         return ToolFinished(wanted.run_id, ToolOutcome.ERROR, f"The tool's answer is larger than {ANSWER_BYTES} bytes.")
-    return ToolFinished(wanted.run_id, ToolOutcome.OK, answer.body.decode("utf-8", "replace"))
+    return ToolFinished(wanted.run_id, ToolOutcome.OK, sound_json(answer.body.decode("utf-8", "replace")))

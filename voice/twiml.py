@@ -3,6 +3,8 @@
 Invariant: built with the carrier's own classes, so that text from customers is always escaped.
 """
 
+from collections.abc import Mapping
+
 from twilio.twiml.voice_response import VoiceResponse
 
 GREETING = "Hello. This is an automated assistant."
@@ -21,10 +23,19 @@ def greeting(max_duration_seconds: int) -> str:
 
 
 def converse(
-    socket_url: str, action_url: str, ticket: str, *, language: str, voice: str | None, languages: tuple[str, ...] = ()
+    socket_url: str,
+    action_url: str,
+    parameters: Mapping[str, str],
+    *,
+    language: str,
+    voice: str | None,
+    languages: tuple[str, ...] = (),
+    after_seconds: int = 0,
 ) -> str:
     """Put the agent on the line. Every attribute with a default that bites is set."""
     response = VoiceResponse()
+    if after_seconds:
+        response.pause(length=after_seconds)
     relay = response.connect(action=action_url, method="POST").conversation_relay(
         url=socket_url,
         language=language,
@@ -40,7 +51,8 @@ def converse(
     )
     for other in languages:
         relay.language(code=other)
-    relay.parameter(name="ticket", value=ticket)
+    for name, value in parameters.items():
+        relay.parameter(name=name, value=value)
     return str(response)
 
 

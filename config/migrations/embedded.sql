@@ -1,4 +1,4 @@
--- Made from the migrations with this digest, by `make schema`: 7f441d84dce93bc70c1b84c73c0d39e50d96ca4943708ded31c1217407464488
+-- Made from the migrations with this digest, by `make schema`: 55f8f49701607220d523df414d659b3675399306710b25b19e2ac229a512af7c
 CREATE TABLE agent_numbers (
 	id TEXT NOT NULL, 
 	org_id VARCHAR(36) NOT NULL, 
@@ -299,6 +299,7 @@ CREATE TABLE relay_tickets (
 	resumed VARCHAR(16), 
 	created_at BIGINT NOT NULL, 
 	used_at BIGINT, 
+	ended_at BIGINT, 
 	CONSTRAINT pk_relay_tickets PRIMARY KEY (id)
 );
 CREATE TABLE segments (
@@ -410,10 +411,9 @@ CREATE TABLE turns (
 	id TEXT NOT NULL, 
 	org_id VARCHAR(36) NOT NULL, 
 	call_id VARCHAR(36) NOT NULL, 
-	turn INTEGER NOT NULL, 
+	sequence_no INTEGER NOT NULL, 
 	total_ms INTEGER NOT NULL, 
 	model_ms INTEGER NOT NULL, 
-	at BIGINT NOT NULL, 
 	CONSTRAINT pk_turns PRIMARY KEY (id)
 );
 CREATE TABLE usage_quarter_hours (

@@ -1,6 +1,7 @@
 """Inbound calls: a voice request makes the call and its hold, the end settles it, in either order, each repeated."""
 
 import asyncio
+import re
 from typing import Any
 
 import httpx
@@ -61,10 +62,13 @@ async def test_an_inbound_call_is_held_for_and_charged_from_the_answer_on(server
     assert (await org.wallet())["balance_milli_cents"] == 500_000 - 2_500
 
 
-async def test_a_repeated_voice_request_gets_the_same_answer_and_holds_once(server: Server) -> None:
+async def test_a_repeated_voice_request_connects_the_same_call_and_holds_once(server: Server) -> None:
     org = await server.organisation()
     answers = await asyncio.gather(*(rings(server) for _ in range(5)))
-    assert len({answer.text for answer in answers}) == 1
+    connects = {re.search(r"<Connect action=\S+", answer.text) for answer in answers}
+    assert len({found[0] for found in connects if found}) == 1
+    tickets = [re.search(r'name="ticket" value="([^"]+)"', answer.text) for answer in answers]
+    assert len({found[1] for found in tickets if found}) == 5
     assert (await org.wallet())["held_milli_cents"] == 300_000
     await only_call(org)
 

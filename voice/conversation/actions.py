@@ -100,9 +100,12 @@ class AddToDoNotCall:
 
 @dataclass(frozen=True, slots=True)
 class MarkLatency:
-    """Prompt received → first token of the answer sent, and the model's share of it, in ms."""
+    """Prompt received → first token of the answer sent, and the model's share of it, in ms.
 
-    turn: int
+    `sequence_no`: the answer's place in the transcript.
+    """
+
+    sequence_no: int
     total_ms: int
     model_ms: int
 

@@ -7,6 +7,7 @@ FrameRejected. Shapes: ConversationRelay's WebSocket messages.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,12 @@ from voice.conversation.events import (
 MAX_FRAME_BYTES = 65_536
 MAX_TEXT_CHARACTERS = 16_000
 DTMF_KEYS = frozenset("0123456789*#ABCD")
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def sound(text: str) -> str:
+    """The text without what no database and no model takes: NUL, and halves of characters."""
+    return _UNSTORABLE.sub("", text)
 
 
 class FrameRejected(Exception):
@@ -72,7 +79,8 @@ def _setup(frame: dict[str, Any]) -> Setup:
     parameters = frame.get("customParameters") or {}
     if not isinstance(parameters, dict) or not all(isinstance(value, str) for value in parameters.values()):
         raise FrameRejected("customParameters must be an object of texts")
-    return Setup(_text(frame, "sessionId"), _text(frame, "callSid"), parameters)
+    told = {name: sound(value) for name, value in parameters.items()}
+    return Setup(_text(frame, "sessionId"), _text(frame, "callSid"), told)
 
 
 def _info(frame: dict[str, Any]) -> Event | None:
@@ -94,7 +102,7 @@ def _text(frame: dict[str, Any], name: str) -> str:
     value = frame.get(name, "")
     if not isinstance(value, str):
         raise FrameRejected(f"{name} must be a text")
-    return value[:MAX_TEXT_CHARACTERS]
+    return sound(value[:MAX_TEXT_CHARACTERS])
 
 
 def _flag(frame: dict[str, Any], name: str) -> bool:

@@ -115,14 +115,14 @@ def _speak(c: Conversation, turn: Turn, piece: str, now: int) -> None:
         return
     if turn.utterance is None:
         turn.utterance = speaking.open_utterance(c, now, turn.source, is_interruptible=turn.is_interruptible)
-        _mark_latency(c, turn, now)
+        _mark_latency(c, turn, turn.utterance.sequence_no, now)
     speaking.send(c, turn.utterance, piece, now, last=False)
 
 
-def _mark_latency(c: Conversation, turn: Turn, now: int) -> None:
+def _mark_latency(c: Conversation, turn: Turn, sequence_no: int, now: int) -> None:
     if not turn.has_spoken and turn.prompted_at is not None:
         model_ms = turn.model_ms + now - turn.requested_at
-        c.do(MarkLatency(turn.id, now - turn.prompted_at, model_ms))
+        c.do(MarkLatency(sequence_no, now - turn.prompted_at, model_ms))
     turn.has_spoken = True
 
 

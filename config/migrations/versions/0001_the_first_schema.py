@@ -314,6 +314,7 @@ def upgrade() -> None:
         sa.Column("resumed", sa.String(length=16), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("used_at", sa.BigInteger(), nullable=True),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_relay_tickets")),
     )
     op.create_index(op.f("ix_relay_tickets_call_id"), "relay_tickets", ["call_id"], unique=False)
@@ -460,10 +461,9 @@ def upgrade() -> None:
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("org_id", sa.String(length=36), nullable=False),
         sa.Column("call_id", sa.String(length=36), nullable=False),
-        sa.Column("turn", sa.Integer(), nullable=False),
+        sa.Column("sequence_no", sa.Integer(), nullable=False),
         sa.Column("total_ms", sa.Integer(), nullable=False),
         sa.Column("model_ms", sa.Integer(), nullable=False),
-        sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_turns")),
     )
     op.create_index(op.f("ix_turns_call_id"), "turns", ["call_id"], unique=False)
