@@ -19,11 +19,12 @@ from quart import Quart, Response, jsonify
 
 from simulator import control, mailbox, model, phone, stripe, twilio
 from simulator.answers import DROP_HEADER
+from simulator.callers import by_script
 from simulator.calls import Hook
 from simulator.clock import Clock
 from simulator.faults import FaultPlan
 from simulator.network import Network, NetworkOptions, Number
-from simulator.relay import Relay, hold_the_line
+from simulator.relay import Relay
 from simulator.resources import friendly
 from simulator.rest_errors import RestError
 
@@ -52,7 +53,7 @@ class Options:
     faults: FaultPlan = field(default_factory=FaultPlan)
     calls_per_second: float | None = None
     """Calls created faster than this are queued, as at Twilio, where it is 1; None: none are."""
-    relay: Relay = hold_the_line
+    relay: Relay = by_script
     """Who talks at the far end of a ConversationRelay."""
     bank: stripe.Bank = field(default_factory=stripe.Bank)
     """Who takes the top-ups, at /stripe."""

@@ -133,6 +133,11 @@ class Call:
     sequence: int = 0
     deleted: bool = False
     """Gone from the REST API."""
+    sessions: int = 0
+    """Relay sessions begun."""
+    talk: list[dict[str, Any]] = field(default_factory=list)
+    """What really sounded: `{"who", "text", "at": UTC epoch milliseconds}` each; who: agent, far_end, and what they
+    pressed: agent_key, far_end_key."""
     commands: list[Command] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     in_order: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -218,6 +223,7 @@ def record(call: Call, resource: dict[str, Any]) -> dict[str, Any]:
         "time_limit_seconds": call.time_limit_seconds,
         "faults": call.faults,
         "create_answer": call.create_answer,
+        "talk": call.talk,
         "urls": {
             "voice": order.voice.url if order.voice else None,
             "status": order.status_callback.url if order.status_callback else None,

@@ -11,15 +11,11 @@ import contextlib
 import json
 from typing import Any
 
-import aiohttp
-import yarl
 from quart import Blueprint, Response, render_template, websocket
 
-from simulator.callbacks import is_loopback
 from simulator.calls import Call, Command
-from simulator.mouth import Mouth
 from simulator.network import Network
-from simulator.relay import LOST_CONNECTION, UNREACHABLE, Relay, RelayEnd, RelaySession
+from simulator.relay import Line, Relay, RelayEnd, RelaySession, converse
 from simulator.scripts import PRESETS
 
 NUMBER = "+14155550120"
@@ -38,6 +34,7 @@ class Phone:
     def __init__(self, network: Network, others: Relay) -> None:
         self.network, self._others = network, others
         self.call: Call | None = None
+        self._sentence = ""
         self.lines: list[dict[str, Any]] = []
         self._tabs: set[asyncio.Queue[dict[str, Any]]] = set()
         self._said: asyncio.Queue[dict[str, Any]] = asyncio.Queue(100)
@@ -113,57 +110,30 @@ class Phone:
         """The far end of a session: this telephone where it is its call, else whoever else plays it."""
         if session.call is not self.call:
             return await self._others(network, session)
-        if not is_loopback(session.url):
-            return RelayEnd("failed", error_code=UNREACHABLE, error_message="only loopback addresses are called")
-        headers = {"X-Twilio-Signature": network.courier.signature(session.url)}
-        try:
-            async with network.courier.session.ws_connect(
-                yarl.URL(session.url, encoded=True), headers=headers, max_msg_size=1 << 20
-            ) as socket:
-                await socket.send_json(session.setup())
-                mouth = Mouth(network.clock, socket.send_json)
-                tasks = [asyncio.create_task(mouth.play()), asyncio.create_task(self._speak(socket, mouth))]
-                try:
-                    return await self._hear(socket, mouth)
-                finally:
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.gather(*tasks, return_exceptions=True)
-        except (aiohttp.ClientError, OSError, ValueError):
-            return RelayEnd("failed", error_code=UNREACHABLE, error_message="the socket could not be opened")
+        self._sentence = ""
+        return await converse(network, session, self._speak, self._hear)
 
-    async def _hear(self, socket: aiohttp.ClientWebSocketResponse, mouth: Mouth) -> RelayEnd:
-        sentence = ""
-        async for message in socket:
-            if message.type is not aiohttp.WSMsgType.TEXT:
-                break
-            frame = json.loads(message.data)
-            match frame.get("type"):
-                case "text":
-                    mouth.take(frame)
-                    sentence += frame.get("token", "")
-                    if frame.get("last") and sentence.strip():
-                        self._line("agent", sentence.strip())
-                    sentence = "" if frame.get("last") else sentence
-                case "sendDigits":
-                    self._line("note", f"The agent presses {frame.get('digits', '')}")
-                case "end":
-                    return RelayEnd("ended", handoff_data=str(frame.get("handoffData", "")))
-        return RelayEnd("failed", error_code=LOST_CONNECTION, error_message="the socket was lost")
+    def _hear(self, frame: dict[str, Any]) -> None:
+        match frame.get("type"):
+            case "text":
+                self._sentence += frame.get("token", "")
+                if frame.get("last") and self._sentence.strip():
+                    self._line("agent", self._sentence.strip())
+                self._sentence = "" if frame.get("last") else self._sentence
+            case "sendDigits":
+                self._line("note", f"The agent presses {frame.get('digits', '')}")
 
-    async def _speak(self, socket: aiohttp.ClientWebSocketResponse, mouth: Mouth) -> None:
+    async def _speak(self, line: Line) -> None:
         while True:
             said = await self._said.get()
             if "key" in said:
                 self._line("you", f"Key {said['key']}")
-                await socket.send_json({"type": "dtmf", "digit": said["key"]})
-                await mouth.interrupt()
+                await line.press(said["key"])
                 continue
-            if await mouth.interrupt():
+            if line.mouth.may_be_cut:
                 self._tell({"type": "cut"})
             self._line("you", said["say"])
-            await socket.send_json({"type": "info", "name": "clientSpeaking", "value": "off"})
-            await socket.send_json({"type": "prompt", "voicePrompt": said["say"], "lang": "en-US", "last": True})
+            await line.say(said["say"], 0)
 
 
 def create_blueprint(phone: Phone) -> Blueprint:

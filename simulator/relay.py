@@ -1,14 +1,15 @@
 """The network's side of a ConversationRelay session: speech that has become text on a WebSocket.
 
-`Relay` is the seam: whoever plays the far end (a scripted caller, a telephone in a browser) is a function
-of this shape. `hold_the_line` is the plainest: it connects, introduces the call and listens until the
-server ends the session.
+`Relay` is the seam: whoever plays the far end is a function of this shape. `converse` makes one of a `Caller`, which
+says and does what somebody at a telephone would, on a `Line`; `hold_the_line` says nothing and listens.
 
 Invariant: the socket closes whenever the session's task ends, however it ends.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,14 +21,17 @@ from xml.etree import ElementTree
 import aiohttp
 import yarl
 
-from simulator.callbacks import is_loopback
-from simulator.calls import Call
+from simulator.callbacks import cancel_all, is_loopback
+from simulator.calls import Call, Command
+from simulator.mouth import Mouth, speaking_seconds
 
 if TYPE_CHECKING:
     from simulator.network import Network
 
 LOST_CONNECTION = "64105"
 UNREACHABLE = "64102"
+END_OF_SPEECH_SECONDS = 0.7  # so long is listened after the last word, before it counts as the last
+PAUSE_SECONDS = 0.5  # our voice pauses between sentences; longer is an end
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +102,120 @@ class RelayEnd:
 Relay = Callable[["Network", RelaySession], Awaitable[RelayEnd]]
 
 
-async def hold_the_line(network: Network, session: RelaySession) -> RelayEnd:
-    """Connect with a signed handshake, send `setup`, and listen until `end` or a lost socket."""
+class Line:
+    """One session as somebody at a telephone lives it: hear the agent, speak, press keys, hang up.
+
+    Times are virtual seconds. What was said by either side is kept on the call, also over several sessions.
+    """
+
+    def __init__(self, network: Network, session: RelaySession, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self.call, self.clock, self._session, self._socket = session.call, network.clock, session, socket
+        self.mouth = Mouth(network.clock, socket.send_json, self._heard)
+        self._news = asyncio.Event()
+        self._listened = len(self.call.talk)
+        self.call.sessions += 1
+
+    def _heard(self, text: str) -> None:
+        self._note("agent", text)
+        self._news.set()
+
+    def _note(self, who: str, text: str) -> None:
+        self.call.talk.append({"who": who, "text": text, "at": self.call.epoch_ms(self.clock.now())})
+
+    @property
+    def lines_said(self) -> int:
+        """How often the far end has spoken in this call."""
+        return sum(line["who"] == "far_end" for line in self.call.talk)
+
+    async def wait(self, seconds: float) -> None:
+        await self.clock.sleep(seconds)
+
+    async def listen(self) -> str:
+        """Wait until the agent has said something and stopped; what was heard since the last time."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            if self.mouth.is_in_the_middle:
+                continue
+            await self.clock.sleep(PAUSE_SECONDS)
+            if not self.mouth.is_in_the_middle and not self._news.is_set():
+                said = self.call.talk[self._listened :]
+                self._listened = len(self.call.talk)
+                return " ".join(line["text"] for line in said if line["who"] == "agent")
+
+    async def hear_some(self, seconds: float) -> None:
+        """Wait until the agent has been speaking for so long."""
+        while not self.mouth.is_speaking:
+            await self.clock.sleep(0.05)
+        await self.clock.sleep(seconds)
+
+    async def say(self, text: str, seconds: float | None = None) -> None:
+        """Speak, cutting the agent off where that is allowed; for so many seconds, or as long as it takes."""
+        await self._speaking("on")
+        await self.mouth.interrupt()
+        await self.clock.sleep(speaking_seconds(text) if seconds is None else seconds)
+        await self._speaking("off")
+        await self.clock.sleep(END_OF_SPEECH_SECONDS if seconds is None else 0)
+        self._note("far_end", text)
+        language = self._session.attributes.get("language", "en-US")
+        await self._socket.send_json({"type": "prompt", "voicePrompt": text, "lang": language, "last": True})
+
+    async def cough(self) -> None:
+        """Make a sound that is no word: it cuts the agent off, and nothing follows."""
+        await self._speaking("on")
+        await self.mouth.interrupt()
+        await self.clock.sleep(0.3)
+        await self._speaking("off")
+
+    async def press(self, digits: str) -> None:
+        """Press keys; each cuts the agent off like a word."""
+        for digit in digits:
+            self._note("far_end_key", digit)
+            await self._socket.send_json({"type": "dtmf", "digit": digit})
+            await self.mouth.interrupt()
+            await self.clock.sleep(0.2)
+
+    async def send(self, frame: Any) -> None:
+        """Any frame, or any text that is none."""
+        await self._socket.send_str(frame if isinstance(frame, str) else json.dumps(frame))
+
+    async def break_off(self) -> None:
+        """The socket is lost; the call lives."""
+        await self._socket.close(code=1011)
+
+    def hang_up(self) -> None:
+        self.call.command(Command("decline", self.clock.now()))
+
+    async def _speaking(self, value: str) -> None:
+        await self._socket.send_json({"type": "info", "name": "clientSpeaking", "value": value})
+
+    async def _follow(self, observe: Callable[[dict[str, Any]], None]) -> RelayEnd:
+        async for message in self._socket:
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                break
+            frame = _frame(message.data)
+            observe(frame)
+            match frame.get("type"):
+                case "text":
+                    self.mouth.take(frame)
+                case "sendDigits":
+                    self._note("agent_key", str(frame.get("digits", "")))
+                case "end":
+                    return RelayEnd("ended", handoff_data=str(frame.get("handoffData", "")))
+        return RelayEnd("failed", error_code=LOST_CONNECTION, error_message="the socket was lost")
+
+
+Caller = Callable[[Line], Awaitable[None]]
+"""Somebody at a telephone. When it returns, the line stays open in silence."""
+
+
+async def converse(
+    network: Network,
+    session: RelaySession,
+    caller: Caller,
+    observe: Callable[[dict[str, Any]], None] = lambda frame: None,
+) -> RelayEnd:
+    """Connect with a signed handshake, send `setup`, and have `caller` talk until `end` or a lost socket."""
     url = session.url
     if not is_loopback(url):
         return RelayEnd("failed", error_code=UNREACHABLE, error_message="only loopback addresses are called")
@@ -109,15 +225,28 @@ async def hold_the_line(network: Network, session: RelaySession) -> RelayEnd:
             yarl.URL(url, encoded=True), headers=headers, max_msg_size=1 << 20
         ) as socket:
             await socket.send_json(session.setup())
-            async for message in socket:
-                if message.type is not aiohttp.WSMsgType.TEXT:
-                    break
-                frame = _frame(message.data)
-                if frame.get("type") == "end":
-                    return RelayEnd("ended", handoff_data=str(frame.get("handoffData", "")))
+            line = Line(network, session, socket)
+            tasks = [asyncio.ensure_future(work) for work in (line.mouth.play(), _talk(caller, line))]
+            try:
+                return await line._follow(observe)
+            finally:
+                await cancel_all(tasks)
     except (aiohttp.ClientError, OSError, ValueError):
         return RelayEnd("failed", error_code=UNREACHABLE, error_message="the socket could not be opened")
-    return RelayEnd("failed", error_code=LOST_CONNECTION, error_message="the socket was lost")
+
+
+async def _talk(caller: Caller, line: Line) -> None:
+    with contextlib.suppress(aiohttp.ClientError, OSError):  # the socket closed while they spoke
+        await caller(line)
+
+
+async def hold_the_line(network: Network, session: RelaySession) -> RelayEnd:
+    """Say nothing."""
+    return await converse(network, session, silent)
+
+
+async def silent(line: Line) -> None:
+    """Listens."""
 
 
 def _frame(text: str) -> dict[str, Any]:

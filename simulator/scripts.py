@@ -7,7 +7,11 @@ Invariant: `choose` is a pure function of its arguments, so the same seed gives 
 
 Magic numbers, in any North American area code (+1 ### 555 01xx):
 
-    0120 the telephone in the browser, at /
+    0120 the telephone in the browser, at /    0124 cuts the agent off
+                                               0125 silent
+                                               0126 a screening robot, then a person
+                                               0127 a wrong number
+                                               0128 wants no more calls
     0130 human, 67 s, detected after 3.2 s     0140 refused: 21211 not a valid number
     0131 voicemail                             0141 refused: 21215 country not permitted
     0132 fax                                   0142 refused: 21219 not verified (trial account)
@@ -39,6 +43,7 @@ Verdict = Literal[
     "fax",
     "unknown",
 ]
+CallerName = Literal["silent", "patient", "interrupting", "voicemail", "screener", "wrong_number", "annoyed"]
 Unanswered = Literal["busy", "no-answer", "failed", "canceled"]
 
 
@@ -61,6 +66,10 @@ class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """From the answer to a machine's beep, where `DetectMessageEnd` reports."""
     digits: Annotated[str, msgspec.Meta(pattern=r"^[0-9*#]{0,32}$")] = ""
     """Keys pressed at every `<Gather>`; none: nothing is pressed."""
+    caller: CallerName = "silent"
+    """Who talks with an agent on a relay; see simulator.callers."""
+    says: tuple[str, ...] = ()
+    """Their lines, in turn; none: their usual ones."""
     by_hand: bool = False
     """Ring until somebody answers or declines through the control interface (a telephone in a browser)."""
 
@@ -68,23 +77,33 @@ class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 PRESETS: dict[str, Script] = {
     script.outcome: script
     for script in (
-        Script(outcome="human"),
-        Script(outcome="voicemail", verdict="machine_start", detection_ms=4_100, talk_seconds=45.0),
+        Script(outcome="human", caller="patient"),
+        Script(outcome="voicemail", verdict="machine_start", detection_ms=4_100, talk_seconds=45.0, caller="voicemail"),
         Script(outcome="fax", verdict="fax", detection_ms=2_600, talk_seconds=20.0),
         Script(outcome="busy", ends="busy"),
         Script(outcome="no-answer", ends="no-answer"),
         Script(outcome="failed", ends="failed"),
         Script(outcome="canceled", ends="canceled"),
-        Script(outcome="unknown", verdict="unknown", detection_ms=5_000, talk_seconds=40.0),
+        Script(outcome="unknown", verdict="unknown", detection_ms=5_000, talk_seconds=40.0, caller="patient"),
         Script(outcome="no-verdict", verdict=None, talk_seconds=2.0),
         Script(outcome="zero", verdict=None, talk_seconds=0.0),
         Script(outcome="endless", talk_seconds=None),
         Script(outcome="phone", by_hand=True, talk_seconds=None),
+        Script(outcome="interrupting", caller="interrupting"),
+        Script(outcome="silent"),
+        Script(outcome="screener", verdict="machine_start", caller="screener"),
+        Script(outcome="wrong-number", caller="wrong_number"),
+        Script(outcome="annoyed", caller="annoyed"),
     )
 }
 
 MAGIC: dict[str, str] = {
     "0120": "phone",
+    "0124": "interrupting",
+    "0125": "silent",
+    "0126": "screener",
+    "0127": "wrong-number",
+    "0128": "annoyed",
     "0130": "human",
     "0131": "voicemail",
     "0132": "fax",
