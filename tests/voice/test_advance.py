@@ -24,7 +24,7 @@ from tests.voice.stories import (
 )
 from voice.advance import MACHINE_LIMIT_MS, OVERTIME_MS, advance, fact_of
 from voice.connected_time import Fact
-from voice.effects import Alert, Ask, Dial, HangUp, LimitTime, Notify, Refund, Release, Settle
+from voice.effects import Alert, Ask, Dial, Extract, HangUp, LimitTime, Notify, Refund, Release, Settle
 from voice.events import (
     CarrierAsked,
     CarrierForgot,
@@ -409,6 +409,15 @@ def test_a_screening_robot_is_talked_to_within_the_two_minutes() -> None:
     assert hung_up(story) == [SID]
 
 
+def test_an_agent_that_conducts_the_call_decides_how_to_leave_a_machine_within_the_two_minutes() -> None:
+    story = answered()
+    story.policy = replace(POLICY, talks=True)
+    story.after(4, MACHINE)
+    assert hung_up(story) == []
+    story.after(120, TimePassed())
+    assert hung_up(story) == [SID]
+
+
 def test_the_end_of_a_free_call_is_not_put_off_by_a_later_verdict() -> None:
     story = answered(hangs_up_on_machine=False).after(4, MACHINE)
     due = story.call.due_at
@@ -603,6 +612,34 @@ def test_a_person_after_the_release_changes_nothing() -> None:
         money = ("status", "duration_seconds", "billed_duration_seconds", "billing_amount_milli_cents",
                  "billing_reason", "reservation_status")  # fmt: skip
         assert [getattr(story.call, name) for name in money] == [getattr(before, name) for name in money]
+
+
+# -- results --------------------------------------------------------------------------------------------------------
+
+
+def test_a_completed_call_is_told_of_only_when_its_result_is_stored() -> None:
+    story = answered(awaits_result=True).after(3, HUMAN).after(64, completed(67))
+    assert (story.call.status, story.paid) == (CallStatus.COMPLETED, 5_250)
+    assert Notify("call.completed") not in story.effects
+    assert story.all(Extract) == [Extract()]
+
+
+def test_a_result_that_nobody_stored_is_read_off_again() -> None:
+    story = answered(awaits_result=True).after(3, HUMAN).after(64, completed(67))
+    for attempts in range(2, 5):
+        assert story.call.due_at == story.now + 120_000
+        assert story.call.ask_at is None
+        story.after(119.999, TimePassed())
+        story.after(0.001, TimePassed(), TimePassed())
+        assert len(story.all(Extract)) == attempts
+
+
+@pytest.mark.parametrize("events", [(MACHINE, completed(6)), (reported(CallStatus.BUSY),)])
+def test_a_call_nobody_answered_has_no_result_to_wait_for(events: tuple[Event, ...]) -> None:
+    story = answered(awaits_result=True).after(4, *events)
+    assert story.all(Extract) == []
+    assert story.all(Notify)[-1] == Notify(f"call.{story.call.status.value}")
+    assert (story.call.due_at, story.call.ask_at) == (None, None)
 
 
 # -- times ----------------------------------------------------------------------------------------------------------
