@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup check test soak bench lock schema clean
+.PHONY: help run setup check test bench lock schema clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,7 +13,7 @@ help: ## list the commands
 run: $(VENV)/.run ## start the server with a simulated telephone network and place a first call
 	@$(BIN)/callingbox-server demo
 
-setup: $(VENV)/.dev ## install everything that running, checking and testing need
+setup: $(VENV)/.dev $(VENV)/.browser ## install everything that running, checking and testing need
 
 check: $(VENV)/.dev ## ruff, mypy strict, import rules
 	$(BIN)/ruff check .
@@ -21,7 +21,7 @@ check: $(VENV)/.dev ## ruff, mypy strict, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-test: $(VENV)/.dev ## the whole suite, on SQLite, Postgres and a real Chromium
+test: $(VENV)/.dev $(VENV)/.browser ## the whole suite, on SQLite, Postgres and a real Chromium
 	$(BIN)/python -m pytest tests
 
 bench: $(VENV)/.dev ## measure speed as ratios to references in the same run
@@ -50,4 +50,8 @@ $(VENV)/.run: requirements.lock pyproject.toml | $(VENV)/bin/python
 $(VENV)/.dev: tests/requirements.lock $(VENV)/.run
 	@echo "Installing the tools for checks and tests ..."
 	@$(PIP) --require-hashes -r tests/requirements.lock
+	@touch $@
+
+$(VENV)/.browser: $(VENV)/.dev
+	@$(BIN)/python -m tests.browser.chromium
 	@touch $@
