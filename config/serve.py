@@ -50,14 +50,8 @@ def work(settings: Settings) -> int:
     async def run() -> None:
         machinery = Machinery(settings)
         await machinery.open()
-        tasks = [
-            asyncio.create_task(machinery.sweeper.run(settings.sweep_interval_seconds)),
-            asyncio.create_task(machinery.topup_upkeep.run()),
-        ]
+        machinery.begin_work()
         await _stopped()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         await machinery.close()
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
