@@ -1,8 +1,10 @@
 """Deliveries to real sockets, good and bad, in virtual time, on both databases."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from callingbox.resources.webhooks import Webhooks
@@ -10,7 +12,7 @@ from callingbox.resources.webhooks import Webhooks
 from config.clock import new_id
 from config.egress import NOT_PUBLIC
 from tests.receiver import Receiver, receiving
-from tests.servers import until
+from tests.servers import BIN, Process, until
 from tests.webhooks.desk import Desk, opened_desk
 from webhooks.deliveries import Attempt, ClaimDelivery, RecordAttempt
 from webhooks.endpoints import DeleteEndpoint, RotateSecret, new_secret
@@ -330,3 +332,18 @@ async def test_private_addresses_are_not_sent_to(sqlite_url: str) -> None:
         rows = await desk.deliveries()
         assert [(row["status"], row["last_error"]) for row in rows] == [("pending", NOT_PUBLIC)] * 4
         assert receiver.received == []
+
+
+async def test_the_worker_process_sends_and_stops_when_it_is_told_to(
+    postgres_url: str, receiver: Receiver, tmp_path: Path
+) -> None:
+    async with opened_desk(postgres_url) as desk:
+        environment = {"PATH": os.environ["PATH"], "DATABASE_URL": postgres_url, "ALLOW_PRIVATE_URLS": "true"}
+        worker = Process([str(BIN / "callingbox-server"), "worker"], environment, tmp_path / "worker.log")
+        try:
+            await desk.endpoint(f"{receiver.url}/ok")
+            await desk.happen()
+            await until(lambda: receiver.received, "the event")
+        finally:
+            code = await asyncio.to_thread(worker.stop)
+        assert code == 0
