@@ -22,7 +22,7 @@ from config.clock import new_id
 from config.serve import Simulator, introduce_numbers, listen, loop_factory, serve_app, simulator_for
 from config.settings import Settings
 from config.terminal import Terminal
-from voice.vocabulary import CARRIER_STATUSES
+from voice.vocabulary import CARRIER_STATUSES, CARRIER_VERDICTS, AnsweredBy
 
 HOST = "127.0.0.1"
 SPEED = 20
@@ -215,7 +215,12 @@ class Tour:
 
 
 _WORDS = {"in-progress": "somebody answered", "completed": "somebody hung up"}
-_ANSWERED_BY = {"human": "a person", "machine": "a voicemail", "fax": "a fax", "unknown": "nobody knows who"}
+_ANSWERED_BY = {
+    AnsweredBy.HUMAN: "a person",
+    AnsweredBy.MACHINE: "a voicemail",
+    AnsweredBy.FAX: "a fax",
+    AnsweredBy.UNKNOWN: "nobody knows who",
+}
 SHORT_CALL_SECONDS = 600
 
 
@@ -226,15 +231,15 @@ def timeline_lines(receipt: dict[str, Any]) -> list[str]:
         return []
     first = min(_seconds(entry["carrier_at"]) for entry in told)
     answered = next((_seconds(e["carrier_at"]) for e in told if e["said"].get("CallStatus") == "in-progress"), first)
-    return list(_lines(receipt, first, answered))
+    return list(_lines(receipt["timeline"], first, answered))
 
 
-def _lines(receipt: dict[str, Any], first: float, answered: float) -> Iterator[str]:
-    for entry in receipt["timeline"]:
+def _lines(timeline: list[dict[str, Any]], first: float, answered: float) -> Iterator[str]:
+    for entry in timeline:
         said = entry["said"]
         if entry["kind"] == "verdict":
             detected = int(said.get("MachineDetectionDuration", 0)) / 1000
-            who = _ANSWERED_BY.get(receipt["answered_by"], "")
+            who = _ANSWERED_BY[CARRIER_VERDICTS.get(said.get("AnsweredBy", ""), AnsweredBy.UNKNOWN)]
             yield f"  {_minutes(answered + detected - first)}  {'':<12} {who}, recognised after {detected:g} s"
         elif said.get("CallStatus") in CARRIER_STATUSES and entry["carrier_at"] is not None:
             status = said["CallStatus"]
