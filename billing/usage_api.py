@@ -16,6 +16,7 @@ from config.clock import now_ms
 from config.database import Database
 from config.errors import invalid
 from config.http import answer, query_as
+from config.openapi import asks
 
 blueprint = Blueprint("usage", __name__)
 blueprint.before_request(require_key)
@@ -31,6 +32,7 @@ class DailyQuery(BaseModel, extra="forbid"):
 
 
 @blueprint.get("/v1/billing/usage/daily")
+@asks(DailyQuery)
 async def get_daily() -> Response:
     """Calls, minutes and money of each day."""
     query = query_as(DailyQuery)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 import structlog
 from quart import Quart, Response, request
 from quart_auth import QuartAuth
-from quart_schema import QuartSchema
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from accounts.sessions import configure_cookies
@@ -27,7 +26,7 @@ from config.machinery import Machinery
 from config.migrate import migrate_embedded
 from config.rate_limit import RateLimit
 from config.settings import Settings, load_or_exit
-from dashboard import account_pages, billing_pages, call_pages, entrance, live, payment_pages
+from dashboard import account_pages, billing_pages, call_pages, docs_page, entrance, live, payment_pages
 from dashboard.live import Bell
 from dashboard.web import error_html, static_file
 from voice import agents_api, lists_api, numbers_api, relay
@@ -42,7 +41,7 @@ log = structlog.get_logger(__name__)
 
 LOGINS_PER_MINUTE = 10
 SIGN_UPS_PER_MINUTE = 5
-DASHBOARD = (entrance, call_pages, billing_pages, payment_pages, account_pages, live)
+DASHBOARD = (entrance, call_pages, billing_pages, payment_pages, account_pages, docs_page, live)
 
 
 def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart:
@@ -91,7 +90,6 @@ def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart
     app.add_url_rule("/static/<path:name>", "static", static_file)
     QuartAuth(app)
     app.asgi_app = hearing_out(app.asgi_app)  # type: ignore[method-assign, assignment]
-    QuartSchema(app, openapi_path="/openapi.json", swagger_ui_path=None, redoc_ui_path=None, scalar_ui_path=None)
     return app
 
 
@@ -103,12 +101,13 @@ def _add_lifecycle(app: Quart, machinery: Machinery) -> None:
         if machinery.database.is_sqlite:
             await asyncio.to_thread(migrate_embedded, machinery.settings.database_url)
         await machinery.open()
+        bell.stop_on_signal()
         if machinery.database.is_sqlite:
             machinery.begin_work()
 
     @app.after_serving
     async def stop() -> None:
-        bell.stop()
+        bell.close()
         await machinery.close()
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from accounts.auth import caller, require_key
 from accounts.tables import api_keys
 from config.http import answer, body_as, query_as
+from config.openapi import asks, takes
 from voice.agent_service import ChangeAgentBody, CreateAgentBody, Id, agents_service
 
 blueprint = Blueprint("agents", __name__)
@@ -29,12 +30,14 @@ class NumberBody(BaseModel, extra="forbid"):
 
 
 @blueprint.get("/v1/agents")
+@asks(ListAgentsQuery)
 async def get_agents() -> Response:
     """All that are not archived, newest first."""
     return answer({"data": await agents_service().all(caller().org_id, query_as(ListAgentsQuery).type)})
 
 
 @blueprint.post("/v1/agents")
+@takes(CreateAgentBody)
 async def create_agent() -> Response:
     return answer(await agents_service().create(caller().org_id, await _user_id(), await body_as(CreateAgentBody)), 201)
 
@@ -45,6 +48,7 @@ async def get_agent(agent_id: str) -> Response:
 
 
 @blueprint.patch("/v1/agents/<agent_id>")
+@takes(ChangeAgentBody)
 async def change_agent(agent_id: str) -> Response:
     """Takes effect with the next call; calls under way keep what they began with."""
     return answer(await agents_service().change(caller().org_id, agent_id, await body_as(ChangeAgentBody)))
@@ -57,6 +61,7 @@ async def archive_agent(agent_id: str) -> Response:
 
 
 @blueprint.post("/v1/agents/<agent_id>/numbers")
+@takes(NumberBody)
 async def attach_number(agent_id: str) -> Response:
     number_id = (await body_as(NumberBody)).number_id
     return answer(await agents_service().attach(caller().org_id, agent_id, number_id))
@@ -68,6 +73,7 @@ async def detach_number(agent_id: str, number_id: str) -> Response:
 
 
 @blueprint.put("/v1/agents/<agent_id>/primary-number")
+@takes(NumberBody)
 async def choose_primary_number(agent_id: str) -> Response:
     """The number it calls from unless a call says otherwise; must be attached."""
     number_id = (await body_as(NumberBody)).number_id

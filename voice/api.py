@@ -16,6 +16,7 @@ from billing.rating import LONGEST_MAXIMUM_SECONDS, SHORTEST_MAXIMUM_SECONDS
 from config.database import Database
 from config.errors import invalid, not_found
 from config.http import Cursor, answer, as_model, json_body, query_as
+from config.openapi import asks, takes
 from voice.agent_service import Id
 from voice.calls import evidence_of, find_call, list_calls
 from voice.presenting import call_object
@@ -107,6 +108,7 @@ class ListCallsQuery(Cursor):
 
 
 @blueprint.post("/v1/calls")
+@takes(CreateCallBody)
 async def create_call() -> Response:
     """Place a call: reserves its hold, dials, and answers 201 when the carrier has taken it."""
     parsed = await json_body()
@@ -117,6 +119,7 @@ async def create_call() -> Response:
 
 
 @blueprint.post("/v1/calls/quote")
+@takes(CreateCallBody)
 async def quote_call() -> Response:
     """What the call would hold and cost at most, and whether it would be placed. Dials nothing."""
     body = call_body(await json_body())
@@ -136,6 +139,7 @@ async def quote_call() -> Response:
 
 
 @blueprint.get("/v1/calls")
+@asks(ListCallsQuery)
 async def get_calls() -> Response:
     """Newest first."""
     query = query_as(ListCallsQuery)

@@ -15,6 +15,7 @@ from config.database import Database
 from config.door import Door
 from config.errors import not_found
 from config.http import Cursor, answer, body_as, query_as
+from config.openapi import asks, takes
 from voice.agent_tables import blocked_callers, do_not_call
 from voice.lists import (
     AddToDoNotCall,
@@ -39,12 +40,14 @@ class ListedNumberBody(BaseModel, extra="forbid"):
 
 
 @blueprint.get("/v1/do_not_call")
+@asks(Cursor)
 async def get_do_not_call() -> Response:
     """Numbers that no call of the organisation goes to, newest first."""
     return await _page(do_not_call, do_not_call_object)
 
 
 @blueprint.post("/v1/do_not_call")
+@takes(ListedNumberBody)
 async def add_do_not_call() -> Response:
     """201 with the entry, or 200 with the one that was there."""
     body = await body_as(ListedNumberBody)
@@ -61,12 +64,14 @@ async def remove_do_not_call(entry: str) -> Response:
 
 
 @blueprint.get("/v1/blocked_callers")
+@asks(Cursor)
 async def get_blocked_callers() -> Response:
     """Numbers whose calls are rejected, newest first."""
     return await _page(blocked_callers, blocked_caller_object)
 
 
 @blueprint.post("/v1/blocked_callers")
+@takes(ListedNumberBody)
 async def block_caller() -> Response:
     """201 with the entry, or 200 with the one that was there."""
     body = await body_as(ListedNumberBody)
@@ -75,6 +80,7 @@ async def block_caller() -> Response:
 
 
 @blueprint.delete("/v1/blocked_callers/<entry>")
+@asks(Cursor)
 async def unblock_caller(entry: str) -> Response:
     org_id = caller().org_id
     if not await _door().submit(UnblockCaller(org_id, _e164(entry, org_id))):

@@ -12,6 +12,7 @@ from accounts.auth import caller, require_key
 from config.egress import LONGEST_URL
 from config.errors import invalid, not_found
 from config.http import Cursor, answer, body_as, query_as
+from config.openapi import asks, takes
 from voice.agent_service import Id, Language, LongText
 from voice.number_service import numbers_service
 from voice.numbers import is_own_number, list_numbers
@@ -74,6 +75,7 @@ class CodeBody(BaseModel, extra="forbid"):
 
 
 @blueprint.get("/v1/numbers")
+@asks(ListNumbersQuery)
 async def get_numbers() -> Response:
     """Newest first."""
     query = query_as(ListNumbersQuery)
@@ -89,6 +91,7 @@ async def get_numbers() -> Response:
 
 
 @blueprint.get("/v1/numbers/available")
+@asks(AvailableNumbersQuery)
 async def get_available_numbers() -> Response:
     """What can be bought, as a bare array."""
     query = query_as(AvailableNumbersQuery)
@@ -99,6 +102,7 @@ async def get_available_numbers() -> Response:
 
 
 @blueprint.post("/v1/numbers/purchase")
+@takes(PurchaseBody)
 async def purchase_number() -> Response:
     """Buy a number from credit, now and every month after. Inbound calls are rejected until somebody answers them."""
     return answer(await numbers_service().purchase(caller().org_id, (await body_as(PurchaseBody)).phone_number))
@@ -110,6 +114,7 @@ async def get_number(number_id: str) -> Response:
 
 
 @blueprint.patch("/v1/numbers/<number_id>")
+@takes(ChangeNumberBody)
 async def change_number(number_id: str) -> Response:
     """Its name, its inbound agent, and where callers go while calls are paused."""
     body = await body_as(ChangeNumberBody)
@@ -125,6 +130,7 @@ async def release_number(number_id: str) -> Response:
 
 
 @blueprint.put("/v1/numbers/<number_id>/inbound")
+@takes(InboundBody)
 async def set_inbound(number_id: str) -> Response:
     """Who answers a number that has no inbound agent. Disabled: callers are rejected."""
     changes = (await body_as(InboundBody)).changes()
@@ -141,12 +147,14 @@ async def get_verified_numbers() -> Response:
 
 
 @blueprint.post("/v1/verified_numbers")
+@takes(VerifiedNumberBody)
 async def verify_number() -> Response:
     """Have a code told there by telephone, free of charge; confirm it to make the number yours to forward to."""
     return answer(await numbers_service().tell_code(caller().org_id, (await body_as(VerifiedNumberBody)).e164), 201)
 
 
 @blueprint.post("/v1/verified_numbers/<e164>/confirm")
+@takes(CodeBody)
 async def confirm_number(e164: str) -> Response:
     return answer(await numbers_service().confirm_code(caller().org_id, e164, (await body_as(CodeBody)).code))
 

@@ -17,6 +17,7 @@ from config.door import Door
 from config.egress import LONGEST_URL, Egress, Refused
 from config.errors import ApiError, invalid, not_found
 from config.http import Cursor, answer, body_as, query_as
+from config.openapi import asks, takes
 from webhooks.deliveries import Redeliver, attempts_of, find_delivery, list_deliveries
 from webhooks.endpoints import (
     MOST_ENDPOINTS,
@@ -75,6 +76,7 @@ class ListDeliveriesQuery(Cursor):
 
 
 @blueprint.post("/v1/webhook_endpoints")
+@takes(CreateEndpointBody)
 async def create_endpoint() -> Response:
     """The answer carries the signing secret, this once. The endpoint hears of calls that begin from now on."""
     body = await body_as(CreateEndpointBody)
@@ -104,6 +106,7 @@ async def get_endpoint(endpoint_id: str) -> Response:
 
 
 @blueprint.patch("/v1/webhook_endpoints/<endpoint_id>")
+@takes(ChangeEndpointBody)
 async def change_endpoint(endpoint_id: str) -> Response:
     """Deliveries already written keep the address they were made for."""
     body = await body_as(ChangeEndpointBody)
@@ -162,6 +165,7 @@ async def rotate_default_secret() -> Response:
 
 
 @blueprint.get("/v1/webhook_deliveries")
+@asks(ListDeliveriesQuery)
 async def get_deliveries() -> Response:
     """Newest first."""
     query = query_as(ListDeliveriesQuery)
