@@ -8,9 +8,12 @@ queries that look at the newest rows alone.
 """
 
 import asyncio
+import signal
+import threading
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -70,6 +73,7 @@ class Bell:
 
     def __init__(self, door: Door) -> None:
         self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._earlier: dict[signal.Signals, Any] = {}
         self.stopped = False
         door.committed.append(self._committed)
 
@@ -102,6 +106,27 @@ class Bell:
         for listeners in self._waiting.values():
             for listener in listeners:
                 listener.set()
+
+    def stop_on_signal(self) -> None:
+        """Stop as soon as the server is asked to. It tells the application only after all responses have ended, and
+        streams end only here. Whatever else listens for the signal still hears it."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ():
+            if callable(earlier := signal.getsignal(number)):
+                self._earlier[number] = earlier
+                signal.signal(number, partial(self._hear, loop, earlier))
+
+    def _hear(self, loop: asyncio.AbstractEventLoop, earlier: Any, number: int, frame: Any) -> None:
+        loop.call_soon_threadsafe(self.stop)
+        earlier(number, frame)
+
+    def close(self) -> None:
+        """The application has ended; signals go where they went before."""
+        self.stop()
+        for number, earlier in self._earlier.items():
+            ours = signal.getsignal(number)
+            if isinstance(ours, partial) and ours.func == self._hear:
+                signal.signal(number, earlier)
 
 
 @blueprint.get(urls.EVENTS)

@@ -72,7 +72,7 @@ class Axe:
         self._seen += new
         if new:
             for theme in ("light", "dark"):
-                page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # type: ignore[arg-type]
+                page.emulate_media(color_scheme=theme, reduced_motion="reduce")
                 found += [(theme, *each) for each in page.evaluate(_RUN, {"runOnly": list(_WITHOUT_CONTRAST)})]
             page.emulate_media(color_scheme="light", reduced_motion="reduce")
         return found

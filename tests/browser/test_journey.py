@@ -4,7 +4,7 @@ import csv
 import io
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,8 @@ def wait_for(holds: Callable[[], Any], seconds: float = 20) -> Any:
 
 
 @pytest.fixture
-def page(context: BrowserContext) -> Iterator[Page]:
-    yield context.new_page()
+def page(context: BrowserContext) -> Page:
+    return context.new_page()
 
 
 def test_a_customer_signs_up_runs_out_of_credit_pays_and_reads_the_receipt(
@@ -43,7 +43,9 @@ def test_a_customer_signs_up_runs_out_of_credit_pays_and_reads_the_receipt(
     pill = page.locator("#pill")
     page.goto(f"{product.url}/calls")
     expect(pill).to_have_attribute("data-wallet", "paused")
-    expect(page.get_by_text(f"Confirm your email to receive $5.00 of free credit. We sent a link to {email}.")).to_be_visible()
+    expect(
+        page.get_by_text(f"Confirm your email to receive $5.00 of free credit. We sent a link to {email}.")
+    ).to_be_visible()
 
     verify(page, product, email)
     expect(page.get_by_text("$5.00 of free credit is in your wallet.")).to_be_visible()

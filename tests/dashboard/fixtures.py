@@ -1,8 +1,10 @@
 """Facts of one made-up organisation on one afternoon, in milli-cents and UTC epoch milliseconds."""
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 
+from billing.auto_recharge import Recharge
 from dashboard.billing_view import MonthTotal, TopUpFacts
 from dashboard.call_view import Segment
 from dashboard.calls_view import CallFacts
@@ -10,6 +12,8 @@ from dashboard.charts import UsageDay
 from dashboard.format import Clock
 from dashboard.ledger_view import Transfer
 from dashboard.receipt_view import Evidence
+from dashboard.recharge_view import auto_recharge, rule_of
+from dashboard.views import Form
 from dashboard.wallet_view import WalletFacts
 
 RATE = 5_000
@@ -89,6 +93,14 @@ TOPUPS = [
     TopUpFacts(ms("16:20:13.151", "2026-10-09"), "expired", 2_500_000),
     TopUpFacts(ms("16:18:13.151", "2026-10-09"), "failed", 2_500_000),
 ]
+
+_RULE = Recharge("o1", True, 1_000_000, 5_000_000, 20_000_000, consented_at=NOW, stripe_payment_method_id="pm_1")
+RECHARGE_OFF = auto_recharge(None, None, CLOCK)
+RECHARGE_ON = auto_recharge(_RULE, None, CLOCK)
+RECHARGE_WITHOUT_CARD = auto_recharge(replace(_RULE, stripe_payment_method_id=None), None, CLOCK)
+RECHARGE_PAUSED = auto_recharge(replace(_RULE, paused_reason="declined"), None, CLOCK)
+_WRONG = rule_of({"threshold": "ten", "recharge_to": "50", "monthly_cap": "200"})
+RECHARGE_WRONG = auto_recharge(_RULE, _WRONG if isinstance(_WRONG, Form) else None, CLOCK)
 
 _AGENTS = {"Appointment reminder": "a1", "Six-month recall": "a2", "Front desk": "a3"}
 AGENTS = [(key, name) for name, key in _AGENTS.items()]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from dashboard import billing_view, calls_view, ledger_view, urls, views, wallet_view
+from dashboard import billing_view, calls_view, ledger_view, recharge_view, urls, views, wallet_view
 from dashboard.call_view import call_page
 from dashboard.charts import UsageDay
 from dashboard.receipt_view import Evidence
@@ -48,6 +48,7 @@ def billing(
     period: str = "2026-11",
     is_new: bool = False,
     entries: int = 3,
+    recharge: recharge_view.AutoRecharge = fx.RECHARGE_OFF,
 ) -> billing_view.Billing:
     days = fx.NOVEMBER if period == "2026-11" else fx.LAST_30_DAYS
     if is_new:
@@ -66,7 +67,13 @@ def billing(
             is_first_page=True,
             clock=fx.CLOCK,
         ),
-        topups=() if is_new else tuple(billing_view.topup(topup, fx.CLOCK) for topup in fx.TOPUPS),
+        topups=billing_view.topups(
+            () if is_new else fx.TOPUPS,
+            older_before=None if is_new else "u1",
+            is_first_page=True,
+            clock=fx.CLOCK,
+        ),
+        auto_recharge=recharge,
         free_credit=500_000,
         rate=fx.RATE,
         notices=notices,
@@ -81,10 +88,10 @@ def _billing_page(name: str, wallet: wallet_view.WalletFacts, *notices: views.No
         return render("billing.html", page=shell, billing=billing(wallet, *notices, **more))
 
 
-_billing_page("billing", fx.OK, entries=99)
-_billing_page("billing-30-days", fx.OK, period="30d")
-_billing_page("billing-low", fx.LOW, views.payment_pending(2_500_000))
-_billing_page("billing-paused", fx.PAUSED, views.payment_left())
+_billing_page("billing", fx.OK, entries=99, recharge=fx.RECHARGE_ON)
+_billing_page("billing-30-days", fx.OK, period="30d", recharge=fx.RECHARGE_WRONG)
+_billing_page("billing-low", fx.LOW, views.payment_pending(2_500_000), recharge=fx.RECHARGE_WITHOUT_CARD)
+_billing_page("billing-paused", fx.PAUSED, views.payment_left(), recharge=fx.RECHARGE_PAUSED)
 _billing_page("billing-below-zero", fx.BELOW_ZERO, views.disputed(2_500_000))
 _billing_page("billing-rich", fx.RICH, views.payment_received(2_500_000), views.payment_in_review(1_000_000))
 _billing_page("billing-new", fx.NEW, views.payment_declined(), is_new=True, period="30d")
@@ -94,11 +101,12 @@ def _add_credits(name: str, **dialog: str) -> None:
     @shown(name)
     def _(theme: Theme) -> str:
         shell = page("Add credits", "billing", fx.OK, theme)
-        opened = wallet_view.add_credits(fx.OK, **dialog)  # type: ignore[arg-type]
+        opened = wallet_view.add_credits(fx.OK, **dialog)
         return render("billing.html", page=shell, billing=billing(fx.OK), dialog=opened)
 
 
 _add_credits("add-credits")
+_add_credits("add-credits-refused", chosen="100", refusal="Stripe cannot be reached just now. Nothing was charged.")
 _add_credits("add-credits-error", chosen="other", custom="3", error="The smallest top-up is $5.00. Enter 5 to 500.")
 
 

@@ -6,9 +6,10 @@ Serves the rendered fixtures on loopback and photographs each in light, in dark 
 import sys
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
-from tests.dashboard.browser import CHROMIUM_ARGS, chromium, serve_gallery
+from tests.browser.chromium import launched
+from tests.browser.gallery import serve_gallery
 from tests.dashboard.gallery import GALLERY
 
 SHAPES = {"light": (1280, 800), "dark": (1280, 800), "phone": (360, 740)}
@@ -16,15 +17,13 @@ SHAPES = {"light": (1280, 800), "dark": (1280, 800), "phone": (360, 740)}
 
 def main(directory: Path, names: list[str]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
-    with serve_gallery() as gallery, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_ARGS)
+    with serve_gallery() as gallery, launched() as browser:
         for shape, (width, height) in SHAPES.items():
             page = browser.new_page(viewport={"width": width, "height": height})
             page.emulate_media(color_scheme="dark" if shape == "dark" else "light")
             for name in names or GALLERY:
                 _photograph(page, f"{gallery.origin}/{name}", directory / f"{name}.{shape}.png")
             page.close()
-        browser.close()
 
 
 def _photograph(page: Page, address: str, path: Path) -> None:

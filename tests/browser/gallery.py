@@ -1,9 +1,7 @@
-"""A real Chromium, and the gallery served to it on loopback with the product's own headers."""
+"""Every page in every important state, served to a browser on loopback with the product's own headers."""
 
 import mimetypes
-import os
 import queue
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,22 +10,6 @@ from urllib.parse import parse_qs, urlsplit
 
 from dashboard.render import CONTENT_SECURITY_POLICY, STATIC
 from tests.dashboard.gallery import GALLERY, Renderer
-
-CHROMIUM_ARGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-def chromium() -> str | None:
-    """Where the system's Chromium is; None leaves the choice to Playwright's own."""
-    return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 class Gallery(ThreadingHTTPServer):
