@@ -189,3 +189,31 @@ def test_a_transfer_keeps_what_it_was_for() -> None:
         reason="refund_voicemail",
         created_at=1_234,
     )
+
+
+def posted(kind: str, amount: int = 0, pending_id: str | None = None, present: Present | None = None) -> Transfer:
+    outcome = post(
+        Wallet(100, 20, 1), Posting(kind, kind, "org", kind, amount, pending_id), present or Present(), now=0
+    )
+    assert isinstance(outcome, Transfer)
+    return outcome
+
+
+@pytest.mark.parametrize("kind", [SETTLE, RELEASE])
+@pytest.mark.parametrize(
+    ("earlier", "refusal"), [(SETTLE, Refusal.ALREADY_SETTLED), (RELEASE, Refusal.ALREADY_RELEASED)]
+)
+def test_a_hold_that_has_ended_cannot_end_again(kind: str, earlier: str, refusal: Refusal) -> None:
+    hold = posted(HOLD, 20)
+    ended = posted(earlier, 0, HOLD, Present(hold=hold))
+    again = Posting("again", "again", "org", kind, 0, HOLD)
+    assert post(Wallet(100, 0, 3), again, Present(hold=hold, second_phase=ended), now=0) is refusal
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_money_comes_from_the_house_or_goes_to_it_even_when_it_is_none(kind: str) -> None:
+    hold = Present(hold=posted(HOLD, 20)) if kind in (SETTLE, RELEASE) else None
+    transfer = posted(kind, 0, HOLD if hold else None, hold)
+    wallet_and_house = ("wallet:org", KINDS[kind].house_account)
+    to_wallet = KINDS[kind].sign > 0
+    assert (transfer.debit_account, transfer.credit_account) == wallet_and_house[:: -1 if to_wallet else 1]
