@@ -217,3 +217,27 @@ def test_money_comes_from_the_house_or_goes_to_it_even_when_it_is_none(kind: str
     wallet_and_house = ("wallet:org", KINDS[kind].house_account)
     to_wallet = KINDS[kind].sign > 0
     assert (transfer.debit_account, transfer.credit_account) == wallet_and_house[:: -1 if to_wallet else 1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "balance", "house"),
+    [
+        ("free_credit", +7, "free_credit"),
+        ("topup", +7, "payments"),
+        ("topup_refund", -7, "refunds"),
+        ("topup_refund_undo", +7, "refunds"),
+        ("dispute", -7, "disputes"),
+        ("dispute_won", +7, "disputes"),
+        ("refund", +7, "revenue"),
+        ("adjustment", +7, "adjustments"),
+    ],
+)
+def test_each_kind_moves_the_balance_its_way(kind: str, balance: int, house: str) -> None:
+    transfer = posted(kind, 7)
+    assert (transfer.balance_delta, transfer.balance_after, transfer.held_delta) == (balance, 100 + balance, 0)
+    assert house in (transfer.debit_account, transfer.credit_account)
+
+
+def test_an_adjustment_may_take_credit_away() -> None:
+    transfer = posted("adjustment", -7)
+    assert (transfer.amount, transfer.balance_delta, transfer.credit_account) == (7, -7, "adjustments")
