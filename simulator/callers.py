@@ -69,12 +69,13 @@ async def interrupting(line: Line) -> None:
 
 
 async def _cut_in(line: Line) -> None:
-    """Wait for words that may be interrupted."""
+    """Wait until words that may be interrupted have sounded for a while."""
     while True:
-        await line.hear_some(CUTS_IN_AFTER_SECONDS)
+        while not line.mouth.may_be_cut:
+            await line.wait(0.05)
+        await line.wait(CUTS_IN_AFTER_SECONDS)
         if line.mouth.may_be_cut:
             return
-        await line.wait(0.2)
 
 
 async def voicemail(line: Line) -> None:

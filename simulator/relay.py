@@ -143,12 +143,6 @@ class Line:
                 self._listened = len(self.call.talk)
                 return " ".join(line["text"] for line in said if line["who"] == "agent")
 
-    async def hear_some(self, seconds: float) -> None:
-        """Wait until the agent has been speaking for so long."""
-        while not self.mouth.is_speaking:
-            await self.clock.sleep(0.05)
-        await self.clock.sleep(seconds)
-
     async def say(self, text: str, seconds: float | None = None) -> None:
         """Speak, cutting the agent off where that is allowed; for so many seconds, or as long as it takes."""
         await self._speaking("on")

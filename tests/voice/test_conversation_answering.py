@@ -290,3 +290,17 @@ def test_a_machine_verdict_after_a_live_hello_does_not_silence_us() -> None:
     rig.hear("Yes, I am Sam, what is it about?", wait=3_000)
     assert rig.said_at("Great,")
     assert rig.handoff is None
+
+
+def test_a_machine_that_has_just_stopped_speaking_is_heard_before_it_is_hung_up_on() -> None:
+    rig = answered(Say("It is about a visit."))
+    rig.client("on")
+    rig.wait(3_200)
+    rig.take(VerdictReceived("machine_start"))
+    rig.wait(3_600)
+    rig.client("off")
+    rig.wait(900)  # the hang-up falls due before the words arrive
+    assert rig.handoff is None
+    rig.hear("Hi, if you record your name and reason for calling, I'll see if this person is available.", wait=500)
+    assert rig.handoff is None
+    assert rig.said_at("calling on behalf of")

@@ -65,7 +65,7 @@ def on_prompt(c: Conversation, event: PromptReceived, now: int) -> None:
 
 def _store(c: Conversation, text: str, now: int, role: str = "person", source: str = "speech") -> None:
     began = now if c.client_began_at is None else c.client_began_at
-    c.client_began_at = None
+    c.client_began_at = c.client_ended_at = None
     c.do(StoreSegment(c.take_sequence_no(), role, text, None, began, now, source))
 
 
@@ -209,12 +209,14 @@ def on_client_speaking(c: Conversation, now: int, *, is_speaking: bool) -> None:
     c.floor.client = is_speaking
     if is_speaking:
         c.floor.client_began_over_us = bool(c.queue) or c.floor.agent
-        c.client_began_at = now
+        c.client_began_at, c.client_ended_at = now, None
         c.key_pressed_at = None
         c.calm(Timer.REST)
         c.wake(Timer.CLIENT_FLAG, now + CLIENT_FLAG_MS)
         return
     c.calm(Timer.CLIENT_FLAG)
+    if c.client_began_at is not None:
+        c.client_ended_at = now
     if c.rest is not None:
         c.wake(Timer.REST, now + REST_MS)
 

@@ -20,6 +20,7 @@ SPEECH_MS_PER_CHARACTER = 65
 SPEECH_LAG_MS = 500  # from sending a text to hearing it
 SPEECH_MARGIN_MS = 5_000  # after its speaking time a text counts as played, whatever was reported
 CLIENT_FLAG_MS = 15_000  # a "speaking" flag that nothing renews has stuck
+WORDS_MS = 2_000  # from the end of somebody's speech to the words of it
 
 
 class Timer(StrEnum):
@@ -171,6 +172,7 @@ class Conversation:
     loops: int = 0
     person_turns: int = 0
     client_began_at: int | None = None
+    client_ended_at: int | None = None  # speech whose words have not come yet
     language: str = ""
     verdict: str | None = None
     machine_at: int | None = None  # when a machine verdict came
@@ -193,6 +195,11 @@ class Conversation:
     @property
     def active_turn(self) -> Turn | None:
         return self.turn if self.turn is not None and self.turn.is_active else None
+
+    def hears_somebody(self, now: int) -> bool:
+        """The other side speaks, or has just spoken and its words are still to come."""
+        ended = self.client_ended_at
+        return self.floor.client or (ended is not None and now - ended < WORDS_MS)
 
     def do(self, action: Action) -> None:
         self.actions.append(action)

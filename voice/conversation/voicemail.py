@@ -71,7 +71,7 @@ def on_message_timer(c: Conversation, now: int) -> None:
 def on_machine_timer(c: Conversation, now: int) -> None:
     """Hang up on the machine, but hear out what it is saying: it may be a screening robot's question."""
     since = now - (c.machine_at or now)
-    if c.floor.client and since < GRACE_LIMIT_MS:
+    if c.hears_somebody(now) and since < GRACE_LIMIT_MS:
         c.wake(Timer.MACHINE, now + 1_000)
     else:
         ending.end_now(c, now, "voicemail")

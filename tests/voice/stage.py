@@ -1,0 +1,110 @@
+"""Whole calls for tests: the server, the simulated network, its language model and its scripted callers.
+
+Invariant: both sides run `PACE` times as fast as real time, so a conversation's own seconds mean the same to both.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from config.audit import audit
+from config.clock import now_ms
+from simulator.calls import Call, Hook
+from simulator.model import Model, Step
+from simulator.network import Network
+from simulator.scripts import parse
+from tests.servers import Organisation, Server, running_network, running_server, until
+from voice.switchboard import Switchboard
+
+PACE = 10.0
+TO = "+14155550160"
+
+
+class FastClock:
+    def __init__(self, pace: float = PACE) -> None:
+        self._pace, self._started = pace, now_ms()
+
+    def __call__(self) -> int:
+        return self._started + round((now_ms() - self._started) * self._pace)
+
+
+@dataclass
+class Stage:
+    """One organisation that calls and is called."""
+
+    server: Server
+    network: Network
+    model: Model
+    org: Organisation
+
+    @property
+    def switchboard(self) -> Switchboard:
+        found: Switchboard = self.server.app.extensions["switchboard"]
+        return found
+
+    def script(self, outcome: str = "human", to: str = TO, **changes: Any) -> None:
+        """Who answers when this number is called."""
+        self.network.scripts[to] = parse({"outcome": outcome, "talk_seconds": None, **changes})
+
+    def say(self, *steps: Step) -> None:
+        """What the model answers next."""
+        self.model.script(*steps)
+
+    async def call(self, to: str = TO, **body: Any) -> dict[str, Any]:
+        """Place a call and wait for its settled end."""
+        created = await self.org.call(to, **{"prompt": "Ask how they are.", **body})
+        return await self.over(created)
+
+    async def over(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        over: dict[str, Any] = await self.org.over(call)
+        return over
+
+    async def ring_in(self, outcome: str = "human", **changes: Any) -> dict[str, Any]:
+        """Somebody calls the organisation's number; the call once it is settled."""
+        number = self.network.numbers[self.org.number]
+        script = parse({"outcome": outcome, "talk_seconds": None, **changes})
+        self.network.ring_in(number, "+14155550188", script)
+        return await self.over(await until(self._newest, "the inbound call"))
+
+    async def _newest(self) -> dict[str, Any] | None:
+        found = (await self.org.get("/v1/calls"))["data"]
+        return found[0] if found else None
+
+    async def transcript(self, call: Mapping[str, Any]) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await self.org.get(f"/v1/calls/{call['id']}/transcript"))["segments"]
+        return found
+
+    async def spoken(self, call: Mapping[str, Any]) -> list[str]:
+        """The transcript in short: "agent: heard|cut"."""
+        return [
+            f"{segment['role']}: {segment['text']}" + (f"|{segment['cut_text']}" if segment["cut_text"] else "")
+            for segment in await self.transcript(call)
+        ]
+
+    def far_end(self, to: str = TO) -> Call:
+        """The network's own record of the last call to a number."""
+        return [call for call in self.network.calls.values() if call.order.to == to][-1]
+
+    async def clean(self) -> None:
+        """The audit finds nothing, and nothing is held."""
+        found = await audit(self.server.settings)
+        assert found["violations"] == []
+        assert (await self.org.wallet())["held_milli_cents"] == 0
+
+
+@asynccontextmanager
+async def stage(database_url: str, *, pace: float = PACE, **environment: str) -> AsyncIterator[Stage]:
+    """A server whose model, network and callers are simulated; tools may be at local addresses."""
+    model = Model(first_delta_ms=0, delta_ms=0)
+    async with running_network(speed=pace, model=model) as network:
+        given = {"OPENAI_BASE_URL": f"{network[0]}/openai/v1", "ALLOW_PRIVATE_URLS": "true", **environment}
+        async with running_server(database_url, network=network, **given) as server:
+            switchboard: Switchboard = server.app.extensions["switchboard"]
+            switchboard.means = replace(switchboard.means, clock=FastClock(pace), pace=pace)
+            await switchboard.means.model.warm_up()
+            org = await server.organisation()
+            number = network[1].numbers[org.number]
+            number.voice = Hook(f"{server.url}/webhooks/twilio/voice")
+            number.status_callback = Hook(f"{server.url}/webhooks/twilio/status")
+            yield Stage(server, network[1], model, org)
