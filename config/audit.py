@@ -7,10 +7,12 @@ from dataclasses import asdict
 from typing import Any
 
 from billing.audit import Violation, audit_ledger
+from billing.topup_audit import audit_topups
 from config.clock import Clock, now_ms
 from config.database import Database
 from config.settings import Settings
 from voice.audit import audit_calls
+from voice.number_audit import audit_numbers
 
 MOST_VIOLATIONS = 1_000
 
@@ -38,7 +40,9 @@ async def audit(settings: Settings, clock: Clock = now_ms) -> dict[str, Any]:
             if not database.is_sqlite:  # there every read transaction is a snapshot
                 await connection.execution_options(isolation_level="REPEATABLE READ")
             counts["wallets"], counts["transfers"] = await audit_ledger(connection, report)
+            await audit_topups(connection, report)
             counts["calls"] = await audit_calls(connection, clock(), report)
+            await audit_numbers(connection, clock(), report)
     except _Enough:
         pass
     finally:

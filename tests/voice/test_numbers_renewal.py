@@ -5,16 +5,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from accounts.tables import mails
 from billing.ledger import Post
 from billing.posting import Posting
+from config.audit import audit
 from config.clock import new_id
 from tests.servers import DOLLAR, Organisation, Server, running_network, running_server
 from tests.voice.test_agents import create
 from tests.voice.test_numbers import PRICE, WANTED, buy, kinds, look, network_of
 from voice.number_purchase import month_later
+from voice.tables import numbers
 
 DAY_SECONDS = 86_400
 
@@ -36,6 +38,10 @@ def test_a_month_ends_on_the_same_day_or_the_last_one(anchor: str, months: list[
     for month in months:
         at = month_later(at, ms(anchor))
         assert at == ms(month)
+
+
+async def violations(server: Server) -> list[str]:
+    return [each["invariant"] for each in (await audit(server.settings, server.clock))["violations"]]
 
 
 async def shown(org: Organisation) -> Any:
@@ -78,6 +84,28 @@ async def test_a_worker_that_was_away_catches_up_month_by_month(server: Server) 
         await look(server)
     assert (await org.wallet())["balance_milli_cents"] == 10 * DOLLAR - 6 * PRICE
     assert await kinds(org) == ["adjustment"] + ["hold", "settle"] * 6
+    assert await violations(server) == []
+
+
+async def test_the_audit_finds_numbers_that_were_not_paid_as_their_rows_say(server: Server) -> None:
+    org = await server.organisation()
+    number = await buy(org)
+    network_of(server).add_number("+14155550161", "somebody else's")
+    await buy(org, "+14155550161", expect=409)
+    assert await violations(server) == []
+    for changes, expected in (
+        ({"paid_until": 1}, ["number_is_paid"]),
+        ({"status": "failed"}, ["purchase_ends"]),
+        ({"status": "pending", "due_at": None}, ["purchase_ends", "hold_ends"]),
+    ):
+        await forge(server, number["id"], changes)
+        assert await violations(server) == expected
+
+
+async def forge(server: Server, number_id: str, changes: dict[str, Any]) -> None:
+    """Change a row behind the door's back."""
+    statement = update(numbers).where(numbers.c.id == number_id).values(changes)
+    await server.database.write(lambda connection: connection.execute(statement))
 
 
 async def test_an_imported_number_is_never_charged(server: Server) -> None:
