@@ -12,7 +12,7 @@ import pytest
 
 from tests.voice.stories import ANSWERED, HUMAN, MACHINE, OTHER_SID, RINGING, SID, Story, completed, reported
 from voice.call import Call
-from voice.effects import Alert, Ask, Dial, Effect, HangUp, LimitTime, Notify, Refund, Release, Settle
+from voice.effects import Alert, Ask, Dial, Effect, Extract, HangUp, LimitTime, Notify, Refund, Release, Settle
 from voice.events import (
     CarrierAsked,
     CarrierForgot,
@@ -302,7 +302,7 @@ def effect_name(effect: Effect) -> str | None:
             return "ask"
         case Alert(kind, _):
             return f"alert {kind}"
-        case Dial() | LimitTime():
+        case Dial() | Extract() | LimitTime():
             return type(effect).__name__
         case Notify():
             return None
