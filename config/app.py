@@ -26,7 +26,19 @@ from config.machinery import Machinery
 from config.migrate import migrate_embedded
 from config.rate_limit import RateLimit
 from config.settings import Settings, load_or_exit
-from dashboard import account_pages, billing_pages, call_pages, docs_page, entrance, live, payment_pages
+from dashboard import (
+    account_pages,
+    agent_pages,
+    billing_pages,
+    call_pages,
+    docs_page,
+    entrance,
+    list_pages,
+    live,
+    number_pages,
+    payment_pages,
+    webhook_pages,
+)
 from dashboard.live import Bell
 from dashboard.web import error_html, static_file
 from voice import agents_api, lists_api, numbers_api, relay
@@ -41,7 +53,19 @@ log = structlog.get_logger(__name__)
 
 LOGINS_PER_MINUTE = 10
 SIGN_UPS_PER_MINUTE = 5
-DASHBOARD = (entrance, call_pages, billing_pages, payment_pages, account_pages, docs_page, live)
+DASHBOARD = (
+    entrance,
+    call_pages,
+    agent_pages,
+    number_pages,
+    list_pages,
+    billing_pages,
+    payment_pages,
+    account_pages,
+    webhook_pages,
+    docs_page,
+    live,
+)
 
 
 def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart:

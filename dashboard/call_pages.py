@@ -30,7 +30,7 @@ from dashboard.web import (
     wallet_facts,
     who,
 )
-from voice.calls import evidence_of, find_call, list_calls
+from voice.calls import evidence_of, find_call, list_calls, oldest_active_number
 from voice.receipt import agrees, decisions
 from voice.service import calls_service
 from voice.talks import talk_of, turns_of
@@ -72,6 +72,7 @@ async def calls_page() -> AnyResponse:
         moved = await transfers_of_calls(connection, [row["id"] for row in page_rows])
         is_new = not rows and before is None and not filters.narrows
         has_key = is_new and bool(await keys_of(connection, person.org_id))
+        has_number = is_new and await oldest_active_number(connection, person.org_id) is not None
     known = dict(names)
     view = call_list(
         [call_facts(row, moved[row["id"]], known.get(row["agent_id"], "")) for row in page_rows],
@@ -83,7 +84,9 @@ async def calls_page() -> AnyResponse:
         older_before=page_rows[-1]["id"] if len(rows) > PAGE_LENGTH else None,
         is_first_page=before is None,
         clock=clock_of(person),
-        first_call=first_call(wallet, has_key=has_key, api_url=settings().public_base_url) if is_new else None,
+        first_call=first_call(wallet, has_key=has_key, has_number=has_number, api_url=settings().public_base_url)
+        if is_new
+        else None,
     )
     return html("calls.html", page=shell(person, wallet, "Calls", "calls", topics=("calls",)), calls=view)
 
@@ -134,7 +137,7 @@ async def one_call(call_id: str) -> AnyResponse:
         result_error=row["result_error"],
         metadata=row["metadata"],
     )
-    page = shell(person, wallet, view.number, "calls", topics=("call", "transcript"))
+    page = shell(person, wallet, view.number, "calls", topics=("call", "transcript"), call_id=call_id)
     return html("call.html", page=page, call=view)
 
 

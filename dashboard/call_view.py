@@ -23,9 +23,12 @@ CheckResult = Literal["agrees", "differs", "unchecked"]
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Something said; `offset_ms` counts from the answer, `cut_off` if an interruption ended it."""
+    """Something said; `offset_ms` counts from the answer, `cut_off` if an interruption ended it.
 
-    speaker: Literal["agent", "person"]
+    `speaker`: agent, person, or for notes system and tool.
+    """
+
+    speaker: str
     text: str
     offset_ms: int
     cut_off: bool = False
@@ -135,11 +138,15 @@ def _notices(call: CallFacts, check: CheckResult) -> tuple[Notice, ...]:
     return tuple(found)
 
 
+_WHO = {"agent": "Agent", "person": "Person"}
+
+
 def _line(segment: Segment) -> Line:
     reply = "" if segment.reply_ms is None else f"{segment.reply_ms / 1000:.1f} s to reply"
+    is_note = segment.speaker not in _WHO
     return Line(
-        segment.speaker,
-        "Agent" if segment.speaker == "agent" else "Person",
+        "note" if is_note else segment.speaker,
+        _WHO.get(segment.speaker, "Tool" if segment.speaker == "tool" else "Note"),
         fmt.duration(max(0, segment.offset_ms) // 1000),
         segment.text,
         segment.cut_off,

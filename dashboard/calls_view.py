@@ -155,6 +155,7 @@ class FirstCall:
     room: str
     suggestion: tuple[str, str] | None
     has_key: bool
+    has_number: bool
     curl: str
 
 
@@ -248,7 +249,7 @@ def call_list(
     )
 
 
-def first_call(wallet: WalletFacts, *, has_key: bool, api_url: str) -> FirstCall:
+def first_call(wallet: WalletFacts, *, has_key: bool, has_number: bool, api_url: str) -> FirstCall:
     """The page of an account without a call; `api_url` is where its requests go."""
     suggestion = suggest_shorter_calls(wallet)
     available = dollars_down(wallet.available)
@@ -259,6 +260,7 @@ def first_call(wallet: WalletFacts, *, has_key: bool, api_url: str) -> FirstCall
         room=f"room for {wallet.calls_left:,}" if wallet.calls_left else "no room for one yet",
         suggestion=suggestion,
         has_key=has_key,
+        has_number=has_number,
         curl=curl_line(api_url),
     )
 

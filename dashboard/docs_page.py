@@ -5,6 +5,7 @@ Invariant: it shows exactly what `/openapi.json` says.
 
 from quart import Blueprint, current_app
 
+from config.errors import CODES
 from config.http import answer
 from config.openapi import describe
 from dashboard import urls
@@ -30,5 +31,10 @@ async def docs() -> AnyResponse:
             groups.setdefault(name, []).append({"method": method.upper(), "path": path, **operation})
     schemas = document["components"]["schemas"]
     return html(
-        "docs.html", gate=gate("API reference"), groups=groups, schemas=schemas, api_url=settings().public_base_url
+        "docs.html",
+        gate=gate("API reference"),
+        groups=groups,
+        schemas=schemas,
+        codes=CODES,
+        api_url=settings().public_base_url,
     )

@@ -4,7 +4,7 @@ Invariant: nothing is decided here; a column becomes a field.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -48,6 +48,30 @@ def spoken(
         )
         for row in said
         if row["role"] in ("agent", "person") and row["text"]
+    ]
+
+
+def ms_of(text: str | None) -> int | None:
+    """A time of the API's objects, in epoch milliseconds."""
+    return None if text is None else round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def segment_facts(
+    call: Mapping[str, Any], said: Sequence[Mapping[str, Any]], measured: Sequence[Mapping[str, Any]]
+) -> list[Segment]:
+    """The transcript; offsets count from the answer. What was sent but cut off stands after what was heard."""
+    replies = {turn["sequence_no"]: turn["total_ms"] for turn in measured}
+    since = call["answered_at"] or call["created_at"]
+    return [
+        Segment(
+            speaker=row["role"],
+            text=row["text"],
+            offset_ms=row["started_at"] - since,
+            cut_off=bool(row["cut_text"]),
+            reply_ms=replies.get(row["sequence_no"]),
+        )
+        for row in said
+        if row["text"] or row["cut_text"]
     ]
 
 

@@ -10,7 +10,9 @@ AGENTS = "/agents"
 NEW_AGENT = "/agents/new"
 NUMBERS = "/numbers"
 BUY_NUMBER = "/numbers/buy"
+VERIFIED_NUMBERS = "/numbers/verified"
 DO_NOT_CALL = "/do-not-call"
+BLOCKED_CALLERS = "/blocked-callers"
 BILLING = "/billing"
 ADD_CREDITS = "/billing/add-credits"
 PAYMENT_RETURN = "/billing/return"
@@ -20,6 +22,8 @@ USAGE_CSV = "/billing/usage.csv"
 LEDGER_CSV = "/billing/transfers.csv"
 API_KEYS = "/api-keys"
 WEBHOOKS = "/webhooks"
+ENDPOINTS = "/webhooks/endpoints"
+ROTATE_DEFAULT_SECRET = "/webhooks/secret/rotate"  # noqa: S105  (an address)
 SETTINGS = "/settings"
 PASSWORD = "/settings/password"  # noqa: S105  (an address)
 INVITATIONS = "/settings/invitations"
@@ -66,9 +70,9 @@ def hang_up(call_id: str) -> str:
     return _under(CALLS, call_id, "hangup")
 
 
-def agent(agent_id: str) -> str:
-    """An agent's form."""
-    return _under(AGENTS, agent_id)
+def agent(agent_id: str, *, saved: bool = False) -> str:
+    """An agent's form; `saved`: with word that it was saved."""
+    return _with(_under(AGENTS, agent_id), saved="1" if saved else None)
 
 
 def try_agent(agent_id: str) -> str:
@@ -81,9 +85,19 @@ def archive_agent(agent_id: str) -> str:
     return _under(AGENTS, agent_id, "archive")
 
 
-def number(number_id: str) -> str:
-    """A number's settings."""
-    return _under(NUMBERS, number_id)
+def number(number_id: str, *, saved: bool = False) -> str:
+    """A number's settings; `saved`: with word that they were saved."""
+    return _with(_under(NUMBERS, number_id), saved="1" if saved else None)
+
+
+def release_number(number_id: str) -> str:
+    """Where a number is given back."""
+    return _under(NUMBERS, number_id, "release")
+
+
+def verified_number(e164: str, action: str) -> str:
+    """Where a number to forward to is proven or forgotten: confirm, forget."""
+    return _under(VERIFIED_NUMBERS, e164, action)
 
 
 def revoke_key(key_id: str) -> str:
@@ -91,9 +105,15 @@ def revoke_key(key_id: str) -> str:
     return _under(API_KEYS, key_id, "revoke")
 
 
-def endpoint(endpoint_id: str, action: str | None = None) -> str:
-    """A webhook endpoint, or one of its actions: enable, rotate, test, delete."""
-    return _under(WEBHOOKS, "endpoints", endpoint_id, *([action] if action else []))
+def webhooks(*, before: str | None = None) -> str:
+    """All endpoints and the latest deliveries, or older ones."""
+    return _with(WEBHOOKS, before=before)
+
+
+def endpoint(endpoint_id: str, action: str | None = None, *, before: str | None = None, saved: bool = False) -> str:
+    """A webhook endpoint with its deliveries, or one of its actions: enable, disable, rotate, test, delete."""
+    address = _under(ENDPOINTS, endpoint_id, *([action] if action else []))
+    return _with(address, before=before, saved="1" if saved else None)
 
 
 def delivery(delivery_id: str, action: str | None = None) -> str:
@@ -101,9 +121,14 @@ def delivery(delivery_id: str, action: str | None = None) -> str:
     return _under(WEBHOOKS, "deliveries", delivery_id, *([action] if action else []))
 
 
-def remove_do_not_call(entry_id: str) -> str:
-    """Where an entry of the do-not-call list is removed."""
-    return _under(DO_NOT_CALL, entry_id, "remove")
+def listed(base: str, *, before: str | None = None) -> str:
+    """One of the lists of numbers to leave alone (`base`); `before` is a number."""
+    return _with(base, before=before)
+
+
+def take_off(base: str, e164: str) -> str:
+    """Where a number is taken off a list."""
+    return _under(base, e164, "remove")
 
 
 def remove_member(user_id: str) -> str:

@@ -156,6 +156,11 @@ def unverified(email: str, free_credit_milli_cents: int) -> Notice:
     )
 
 
+def saved(then: str = "") -> Notice:
+    """After a form; `then` says when it takes effect."""
+    return Notice("good", "check", f"Saved. {then}".rstrip())
+
+
 _TRY_AGAIN = Action("Try again", urls.ADD_CREDITS)
 
 

@@ -139,8 +139,9 @@ def shell(
     *,
     topics: Sequence[str] = (),
     notices: Sequence[views.Notice] = (),
+    call_id: str | None = None,
 ) -> views.Page:
-    """The frame of a page; `topics` are the live parts it has besides the pill."""
+    """The frame of a page; `topics` are the live parts it has besides the pill, `call_id` the call they are about."""
     unverified = () if person.verified else (views.unverified(person.email, settings().free_credit_milli_cents),)
     return views.Page(
         title=title,
@@ -152,7 +153,7 @@ def shell(
         clock=clock_of(person),
         pill=pill(wallet),
         notices=(*unverified, *notices),
-        events_url=urls.events("wallet", *topics),
+        events_url=urls.events("wallet", *topics, call_id=call_id),
     )
 
 

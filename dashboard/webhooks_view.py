@@ -65,7 +65,8 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class WebhooksPage:
-    """All endpoints and the latest deliveries; `form` creates an endpoint, `default_secret_set` signs the rest."""
+    """All endpoints and the latest deliveries; `form` creates an endpoint. Calls' own addresses have one secret, made
+    at `default_secret_at`."""
 
     endpoints: tuple[EndpointRow, ...]
     deliveries: tuple[DeliveryRow, ...]
@@ -74,6 +75,7 @@ class WebhooksPage:
     paging: Paging
     secret: str = ""
     """A secret just created, shown this once."""
+    default_secret_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

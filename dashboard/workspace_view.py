@@ -5,7 +5,6 @@ Pure. The one invariant: a secret is in a view only on the page that answers its
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from dashboard import format as fmt
 from dashboard.views import Choice, Form, Paging
@@ -61,7 +60,6 @@ class AgentPage:
     numbers: tuple[Choice, ...]
     primary_numbers: tuple[Choice, ...]
     languages: tuple[Choice, ...]
-    voices: tuple[Choice, ...]
     trial: TryPanel | None = None
 
 
@@ -109,6 +107,25 @@ class NumberSearch:
 
 
 @dataclass(frozen=True, slots=True)
+class VerifiedRow:
+    """A number that callers can be forwarded to, once the code told there has come back."""
+
+    e164: str
+    is_verified: bool
+    told_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class NumbersPage:
+    """All numbers, what can be bought, and where callers can be forwarded."""
+
+    numbers: tuple[NumberRow, ...]
+    search: NumberSearch
+    verified: tuple[VerifiedRow, ...]
+    verify_form: Form
+
+
+@dataclass(frozen=True, slots=True)
 class NumberPage:
     """A number's settings: who answers it, and where a caller goes while calls are paused."""
 
@@ -151,14 +168,13 @@ class ApiKeysPage:
     try_line: str = ""
 
 
-# ---------- do-not-call list ----------
+# ---------- numbers to leave alone ----------
 
 
 @dataclass(frozen=True, slots=True)
-class DoNotCallRow:
-    """A number nobody here calls: by a callee's own words on a call, or added by hand with a note."""
+class ListedRow:
+    """A number on a list: by a callee's own words on a call, or added by hand with a note."""
 
-    id: str
     e164: str
     added_at: int
     call_id: str | None = None
@@ -167,12 +183,46 @@ class DoNotCallRow:
 
 
 @dataclass(frozen=True, slots=True)
-class DoNotCallPage:
-    """The list, newest first."""
+class ListWords:
+    """What one of the lists is called and says; `removal` goes on after the number."""
 
-    rows: tuple[DoNotCallRow, ...]
+    title: str
+    lead: str
+    placeholder: str
+    removal: str
+    empty_title: str
+    empty: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """One of the lists, newest first; `url` is where its entries are added."""
+
+    url: str
+    tabs: tuple[Choice, ...]
+    words: ListWords
+    rows: tuple[ListedRow, ...]
     form: Form
     paging: Paging
+
+
+DO_NOT_CALL = ListWords(
+    "Do not call",
+    "Nobody here calls these numbers: a dial to one is refused before anything is held. Whoever tells an agent to stop "
+    "calling is put here by itself.",
+    "Asked by mail",
+    "may be called again. Do so only with this person’s consent.",
+    "Nobody on the list",
+    "Numbers appear here when somebody on the phone asks not to be called again, or when you add them.",
+)
+BLOCKED_CALLERS = ListWords(
+    "Blocked callers",
+    "Calls from these numbers are rejected before anything is held; the caller hears a busy tone.",
+    "Prank calls",
+    "can call you again.",
+    "Nobody is blocked",
+    "Add a number to reject its calls.",
+)
 
 
 # ---------- settings ----------
@@ -210,16 +260,6 @@ class SettingsPage:
     invitations: tuple[Invitation, ...]
     invite_form: Form = field(default_factory=Form)
     password_form: Form = field(default_factory=Form)
-
-
-def agent_form(agent: Mapping[str, Any], errors: Mapping[str, str] | None = None) -> Form:
-    """The form's values for an agent's fields by their API names; durations become minutes."""
-    values = {name: "" if value is None else str(value) for name, value in agent.items()}
-    if "returns" in agent:
-        values["returns"] = returns_text(agent["returns"] or {})
-    if agent.get("max_duration_seconds"):
-        values["max_duration_minutes"] = f"{agent['max_duration_seconds'] / 60:g}"
-    return Form(values, errors or {})
 
 
 def phone_choice(number_id: str, e164: str, chosen: bool) -> Choice:

@@ -11,7 +11,7 @@ from dashboard.ledger_view import Transfer, entry
 from dashboard.receipt_view import Evidence
 from dashboard.render import STATIC, render, static
 from dashboard.webhooks_view import WebhooksPage
-from dashboard.workspace_view import AgentRow, DoNotCallPage, DoNotCallRow, TryLine, TryPanel
+from dashboard.workspace_view import AgentRow, ListedRow, TryLine, TryPanel
 from tests.dashboard import fixtures as fx
 from tests.dashboard import workspace_fixtures as ws
 from tests.dashboard.gallery import GALLERY, billing, call_list, page
@@ -124,7 +124,7 @@ def test_hostile_words_are_shown_as_text() -> None:
     delivery = replace(ws.DELIVERY, body=HOSTILE, headers=((HOSTILE, HOSTILE),))
     webhooks = replace(ws.WEBHOOKS, endpoints=(endpoint,), secret=HOSTILE)
     assert isinstance(webhooks, WebhooksPage)
-    blocked = DoNotCallPage((DoNotCallRow("d", HOSTILE, fx.NOW, note=HOSTILE),), views.Form(), views.Paging(HOSTILE))
+    listed = replace(ws.LISTED, rows=(ListedRow(HOSTILE, fx.NOW, note=HOSTILE),), paging=views.Paging(HOSTILE))
     pages = [
         render("call.html", page=shell, call=view),
         render("calls.html", page=shell, calls=call_list(CallFilters(), [call])),
@@ -133,7 +133,7 @@ def test_hostile_words_are_shown_as_text() -> None:
         render("agents.html", page=shell, agents=(AgentRow(HOSTILE, HOSTILE, HOSTILE, (HOSTILE,), HOSTILE, 60, 0),)),
         render("webhooks.html", page=shell, view=webhooks),
         render("delivery.html", page=shell, view=delivery),
-        render("do_not_call.html", page=shell, view=blocked),
+        render("listed.html", page=shell, view=listed),
         render("api_keys.html", page=shell, view=replace(ws.KEY_CREATED, secret=HOSTILE)),
     ]
     for html in pages:

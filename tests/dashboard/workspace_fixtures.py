@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 from dashboard import calls_view, wallet_view
+from dashboard.agent_form import agent_form
 from dashboard.views import Choice, Form, Paging
 from dashboard.webhooks_view import (
     Attempt,
@@ -15,22 +16,25 @@ from dashboard.webhooks_view import (
     event_choices,
 )
 from dashboard.workspace_view import (
+    BLOCKED_CALLERS,
+    DO_NOT_CALL,
     AgentPage,
     AgentRow,
     ApiKeyRow,
     ApiKeysPage,
-    DoNotCallPage,
-    DoNotCallRow,
     Invitation,
+    ListedRow,
+    ListPage,
     Member,
     NumberPage,
     NumberRow,
     NumberSearch,
+    NumbersPage,
     Offer,
     SettingsPage,
     TryLine,
     TryPanel,
-    agent_form,
+    VerifiedRow,
     phone_choice,
 )
 from tests.dashboard import fixtures as fx
@@ -50,16 +54,16 @@ _FIELDS = {
     "persona": "A calm receptionist who keeps sentences short.",
     "instructions": "Remind the patient of the visit. If they cannot come, offer another time.",
     "returns": {"confirmed": "boolean", "new_time": "string"},
-    "tools": json.dumps(_TOOLS, indent=2),
+    "tools": _TOOLS,
     "voicemail_action": "leave_message",
     "voicemail_message": "Hello, this is Larkspur Dental with a reminder of your visit.",
     "max_duration_seconds": 600,
     "silence_timeout_seconds": 8,
     "transfer_number": "+14155550123",
-    "webhook_url": "",
+    "webhook_url": None,
+    "voice": None,
 }
 _LANGUAGES = (Choice("en-US", "English (US)", True), Choice("es-US", "Spanish (US), beta"))
-_VOICES = (Choice("", "Standard", True), Choice("v2", "Warm"))
 _NUMBERS = (
     phone_choice("n1", fx.OURS, True),
     Choice("n2", "+1 415 555 0123", False, "Front desk answers it"),
@@ -72,7 +76,6 @@ AGENT = AgentPage(
     numbers=_NUMBERS,
     primary_numbers=_NUMBERS[:1],
     languages=_LANGUAGES,
-    voices=_VOICES,
     trial=TryPanel(
         "c1",
         (
@@ -88,7 +91,7 @@ AGENT_WITH_ERRORS = replace(
     AGENT,
     kind="inbound",
     form=replace(
-        agent_form(_FIELDS | {"tools": "[{]"}),
+        agent_form(_FIELDS),
         errors={
             "tools": "This is not JSON: expected a property name at line 1, column 3.",
             "max_duration_minutes": "Enter 1 to 60.",
@@ -115,13 +118,17 @@ NUMBERS = (
 )
 _COUNTRIES = (Choice("US", "United States", True), Choice("CA", "Canada"))
 _KINDS = (Choice("local", "Local", True), Choice("toll_free", "Toll-free"))
-FOUND = NumberSearch(
+_FOUND = NumberSearch(
     Form({"area_code": "415"}),
     _COUNTRIES,
     _KINDS,
     tuple(Offer(f"+1415555016{i}", "San Francisco, CA", "Local", 100_000) for i in range(4)),
 )
-NOT_FOUND = NumberSearch(Form({"area_code": "999"}), _COUNTRIES, _KINDS, ())
+_VERIFIED = (VerifiedRow("+14155550199", True, OLD), VerifiedRow("+14155550198", False, OLD))
+NUMBERS_PAGE = NumbersPage(NUMBERS, _FOUND, _VERIFIED, Form({"e164": "+1"}, {"e164": "Write it as +14155550123."}))
+NO_NUMBERS = NumbersPage(
+    (), NumberSearch(Form({"area_code": "999"}, error="No."), _COUNTRIES, _KINDS, ()), (), Form(error="Wrong code.")
+)
 NUMBER = NumberPage(
     NUMBERS[0],
     Form({"friendly_name": "Main line"}),
@@ -152,16 +159,20 @@ KEY_CREATED = replace(
 )
 NO_KEYS = ApiKeysPage((), NONE, _EXPIRIES)
 
-DO_NOT_CALL = DoNotCallPage(
+_TABS = (Choice("/do-not-call", "Do not call", True), Choice("/blocked-callers", "Blocked callers"))
+LISTED = ListPage(
+    "/do-not-call",
+    _TABS,
+    DO_NOT_CALL,
     (
-        DoNotCallRow("d1", "+14155550142", fx.ms("18:02:11"), call_id=fx.BILLED.id),
-        DoNotCallRow("d2", "+14155550143", OLD, note="Asked by mail", added_by="dana@example.com"),
-        DoNotCallRow("d3", "+14155550144", OLD),
+        ListedRow("+14155550142", fx.ms("18:02:11"), call_id=fx.BILLED.id),
+        ListedRow("+14155550143", OLD, note="Asked by mail", added_by="dana@example.com"),
+        ListedRow("+14155550144", OLD),
     ),
     Form({"number": "555"}, {"number": "This is not a phone number. Write it as +14155550123."}),
-    Paging("3 of 3 numbers"),
+    Paging("3 numbers"),
 )
-NOBODY = DoNotCallPage((), NONE, Paging("0 numbers"))
+NOBODY = ListPage("/blocked-callers", _TABS, BLOCKED_CALLERS, (), NONE, Paging("0 numbers"))
 
 _URL = "https://hooks.example.com/callingbox/production/inbound-and-outbound"
 ENDPOINTS = (
