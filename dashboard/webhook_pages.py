@@ -245,12 +245,8 @@ async def one_delivery(delivery_id: str) -> AnyResponse:
             raise not_found("webhook delivery", delivery_id)
         attempts = await attempts_of(connection, delivery_id)
     sent = headers(row["event_id"], row["event_type"], row["call_id"], attempts[-1]["signature"]) if attempts else {}
-    view = DeliveryPage(
-        delivery=_delivery_row(row),
-        headers=tuple(sent.items()),
-        body=_indented(row["body"]),
-        attempts=_attempts(attempts),
-    )
+    body = json.dumps(json.loads(row["body"]), indent=2, ensure_ascii=False) if row["body"] else ""
+    view = DeliveryPage(_delivery_row(row), tuple(sent.items()), body, _attempts(attempts))
     page = await page_of("Delivery", "webhooks", topics=("deliveries",))
     return html("delivery.html", page=page, view=view)
 
