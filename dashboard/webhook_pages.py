@@ -3,6 +3,7 @@
 Invariant: a signing secret is shown on the page that answers its creation or rotation, and never again.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
