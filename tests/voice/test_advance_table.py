@@ -344,7 +344,8 @@ def test_every_event_in_every_state(state: str, event: str) -> None:
     assert what_happens(before, story.call, effects) == expected
     if expected == "=":
         assert effects == ()
-        ignored = ("heard_at", "asked_at", "due_at", "ask_at", "updated_at", "detection_ms", "carrier_duration_seconds")
+        ignored = ["updated_at", "detection_ms", "carrier_duration_seconds"]  # the evidence may grow
+        ignored += [] if before.is_over else ["heard_at", "asked_at", "due_at", "ask_at"]
         assert replace(story.call, **{name: getattr(before, name) for name in ignored}) == before
 
 
