@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from accounts.auth import caller, require_key
 from accounts.organisations import default_hold
+from billing import shapes
 from billing.ledger import list_transfers, read_wallet, sequence_of
 from billing.presenting import transfer_object, wallet_object
 from billing.topup_queries import find_topup, list_topups, topup_object
@@ -19,7 +20,7 @@ from billing.topup_service import topups_service
 from config.database import Database
 from config.errors import not_found
 from config.http import Cursor, answer, body_as, query_as
-from config.openapi import asks, takes
+from config.openapi import asks, gives, takes
 from config.settings import Settings
 
 blueprint = Blueprint("billing", __name__)
@@ -27,6 +28,7 @@ blueprint.before_request(require_key)
 
 
 @blueprint.get("/v1/billing/wallet")
+@gives(shapes.Wallet)
 async def get_wallet() -> Response:
     """Balance, held, available, and how many calls of the organisation's longest length still fit."""
     org_id = caller().org_id
@@ -40,6 +42,7 @@ async def get_wallet() -> Response:
 
 @blueprint.get("/v1/billing/transfers")
 @asks(Cursor)
+@gives(shapes.TransferPage)
 async def get_transfers() -> Response:
     """Every movement of the organisation's credit, newest first. Cursors are transfer ids."""
     query = query_as(Cursor)

@@ -7,10 +7,12 @@ written twice.
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 from quart import Quart
+
+from config.errors import CODES
 
 View = TypeVar("View", bound=Callable[..., Any])
 DESCRIBED = ("/v1/", "/healthz", "/readyz")
@@ -20,7 +22,7 @@ _ERROR = {
     "required": ["error", "code"],
     "properties": {
         "error": {"type": "string", "description": "A sentence that says what is wrong and what to do."},
-        "code": {"type": "string", "description": "Stable; programs read this."},
+        "code": {"type": "string", "enum": sorted(CODES), "description": "Stable; programs read this."},
         "field": {"type": "string", "description": "The field that is wrong, where one is."},
     },
     "examples": [
@@ -39,9 +41,19 @@ def asks(model: type[BaseModel]) -> Callable[[View], View]:
     return _note("asks", model)
 
 
-def _note(name: str, model: type[BaseModel]) -> Callable[[View], View]:
+def gives(model: type[BaseModel], status: int = 200) -> Callable[[View], View]:
+    """The shape of what a route answers when all is well."""
+    return _note("gives", (model, str(status)))
+
+
+def hears(header: str, description: str) -> Callable[[View], View]:
+    """A header that a route reads."""
+    return _note("hears", {"name": header, "in": "header", "description": description, "schema": {"type": "string"}})
+
+
+def _note(name: str, value: Any) -> Callable[[View], View]:
     def noted(view: View) -> View:
-        setattr(view, name, model)
+        setattr(view, name, value)
         return view
 
     return noted
@@ -78,12 +90,16 @@ def _operation(view: Callable[..., Any], rule: str, schemas: dict[str, Any]) -> 
     ]
     if (query := getattr(view, "asks", None)) is not None:
         parameters += _query_parameters(query)
+    if (header := getattr(view, "hears", None)) is not None:
+        parameters.append(header)
+    shape, status = getattr(view, "gives", (None, "2XX"))
+    given = {"$ref": f"#/components/schemas/{_add(schemas, shape, 'serialization')}"} if shape is not None else {}
     operation: dict[str, Any] = {
         "operationId": view.__name__,
         "summary": words.split("\n")[0],
         "parameters": parameters,
         "responses": {
-            "2XX": {"description": "Done.", "content": {"application/json": {"schema": {}}}},
+            status: {"description": "Done.", "content": {"application/json": {"schema": given}}},
             "4XX": _error("Refused; nothing was changed."),
             "5XX": _error("Not possible just now; nothing was half done."),
         },
@@ -101,8 +117,10 @@ def _error(description: str) -> dict[str, Any]:
     return {"description": description, "content": content}
 
 
-def _add(schemas: dict[str, Any], model: type[BaseModel]) -> str:
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+def _add(
+    schemas: dict[str, Any], model: type[BaseModel], mode: Literal["validation", "serialization"] = "validation"
+) -> str:
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}", mode=mode)
     schemas.update(schema.pop("$defs", {}))
     schemas[model.__name__] = schema
     return model.__name__

@@ -16,7 +16,8 @@ from billing.rating import LONGEST_MAXIMUM_SECONDS, SHORTEST_MAXIMUM_SECONDS
 from config.database import Database
 from config.errors import invalid, not_found
 from config.http import Cursor, answer, as_model, json_body, query_as
-from config.openapi import asks, takes
+from config.openapi import asks, gives, hears, takes
+from voice import shapes
 from voice.agent_service import Id
 from voice.calls import evidence_of, find_call, list_calls
 from voice.presenting import call_object
@@ -109,6 +110,8 @@ class ListCallsQuery(Cursor):
 
 @blueprint.post("/v1/calls")
 @takes(CreateCallBody)
+@hears("Idempotency-Key", "1 to 255 printable characters; a repeat with the same body gets the same call.")
+@gives(shapes.Call, 201)
 async def create_call() -> Response:
     """Place a call: reserves its hold, dials, and answers 201 when the carrier has taken it."""
     parsed = await json_body()
@@ -120,6 +123,7 @@ async def create_call() -> Response:
 
 @blueprint.post("/v1/calls/quote")
 @takes(CreateCallBody)
+@gives(shapes.CallQuote)
 async def quote_call() -> Response:
     """What the call would hold and cost at most, and whether it would be placed. Dials nothing."""
     body = call_body(await json_body())
@@ -140,6 +144,7 @@ async def quote_call() -> Response:
 
 @blueprint.get("/v1/calls")
 @asks(ListCallsQuery)
+@gives(shapes.CallPage)
 async def get_calls() -> Response:
     """Newest first."""
     query = query_as(ListCallsQuery)
@@ -164,12 +169,14 @@ async def get_calls() -> Response:
 
 
 @blueprint.get("/v1/calls/<call_id>")
+@gives(shapes.Call)
 async def get_call(call_id: str) -> Response:
     """A call that has just completed is answered with its result, where that comes within a few seconds."""
     return answer(call_object(await calls_service().row_with_result(caller().org_id, call_id)))
 
 
 @blueprint.get("/v1/calls/<call_id>/transcript")
+@gives(shapes.Transcript)
 async def get_transcript(call_id: str) -> Response:
     """What was said, in order, also while the call is live."""
     await calls_service().row(caller().org_id, call_id)
@@ -179,6 +186,7 @@ async def get_transcript(call_id: str) -> Response:
 
 
 @blueprint.get("/v1/calls/<call_id>/receipt")
+@gives(shapes.Receipt)
 async def get_receipt(call_id: str) -> Response:
     """Why each second was or was not billed, worked out again from the evidence."""
     org_id = caller().org_id
@@ -190,6 +198,7 @@ async def get_receipt(call_id: str) -> Response:
 
 
 @blueprint.post("/v1/calls/<call_id>/hangup")
+@gives(shapes.Call)
 async def hang_up_call(call_id: str) -> Response:
     """End the call, or cancel it while it rings. A call that is over is answered as it stands."""
     return answer(call_object(await calls_service().hang_up(caller().org_id, call_id)))

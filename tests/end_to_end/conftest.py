@@ -25,11 +25,17 @@ class Site:
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("site")
-    with network_process(directory) as network_url, installation(directory, network_url) as installed:
-        installed.start()
-        created = installed.run("org", "create", "Example", "--email", "owner@example.com", "--password", "long enough")
-        made = json.loads(created.stdout)
-        number = "+14155550100"
-        installed.run("number", "import", made["org_id"], number)
-        installed.run("credit", "adjust", made["org_id"], "10000000", "--reason", "for the tests")
-        yield Site(installed, network_url, made["org_id"], made["api_key"], number)
+    with network_process(directory) as network_url:
+        beside_it = {"STRIPE_API_BASE_URL": f"{network_url}/stripe", "OPENAI_BASE_URL": f"{network_url}/openai/v1"}
+        with installation(directory, network_url, RATE_LIMIT_PER_MINUTE="0", **beside_it) as installed:
+            yield _opened(installed, network_url)
+
+
+def _opened(installed: Installation, network_url: str) -> Site:
+    installed.start()
+    created = installed.run("org", "create", "Example", "--email", "owner@example.com", "--password", "long enough")
+    made = json.loads(created.stdout)
+    number = "+14155550100"
+    installed.run("number", "import", made["org_id"], number)
+    installed.run("credit", "adjust", made["org_id"], "10000000", "--reason", "for the tests")
+    return Site(installed, network_url, made["org_id"], made["api_key"], number)
