@@ -101,7 +101,7 @@ async def revoke_key(key_id: str) -> AnyResponse:
 @blueprint.get(urls.PASSWORD)  # where a form with an error stays, and is fetched again
 @blueprint.get(urls.INVITATIONS)
 async def settings_page() -> AnyResponse:
-    return await _settings_page()
+    return await _settings_page(notices=(views.saved(),) if request.args.get("saved") else ())
 
 
 async def _settings_page(
@@ -157,7 +157,7 @@ async def change_settings() -> AnyResponse:
         return await _settings_page(organisation=Form(values, errors), status=400)
     changes = {"name": name, "timezone": values["time_zone"], "disclose_ai": form.get("discloses_ai") == "1"}
     await door().submit(ChangeOrganisation(person.org_id, changes))
-    return redirect(urls.SETTINGS, 303)
+    return redirect(f"{urls.SETTINGS}?saved=1", 303)
 
 
 @blueprint.post(urls.INVITATIONS)

@@ -14,8 +14,10 @@ from dashboard.workspace_view import returns_text
 
 TEXTS = ("persona", "instructions", "first_message", "voice", "voicemail_message", "webhook_url", "transfer_number")
 LANGUAGES = {
+    "en": "English",
     "en-US": "English (United States)",
     "en-GB": "English (United Kingdom)",
+    "es": "Spanish",
     "es-US": "Spanish (United States)",
     "es-MX": "Spanish (Mexico)",
     "es-ES": "Spanish (Spain)",

@@ -47,7 +47,7 @@ def _row(agent: Mapping[str, Any]) -> AgentRow:
 @blueprint.get(urls.NEW_AGENT)
 async def new_agent() -> AnyResponse:
     kind = request.args.get("type", "")
-    return await _page(None, Form({"language": "en-US"}), kind if kind in KINDS else "outbound")
+    return await _page(None, Form({"language": "en"}), kind if kind in KINDS else "outbound")
 
 
 @blueprint.post(urls.AGENTS)
@@ -122,7 +122,7 @@ async def _page(
             for number in numbers
             if number["id"] in ticked
         ),
-        languages=language_choices(form.values.get("language") or (agent or {}).get("language") or "en-US"),
+        languages=language_choices(form.values.get("language") or (agent or {}).get("language") or "en"),
     )
     page = await page_of(view.name or "New agent", "agents", notices=notices)
     return html("agent.html", status, page=page, agent=view)

@@ -39,6 +39,10 @@ def furnish(product: Product, email: str = "kim@example.com") -> Household:
     made = json.loads(product.command("org", "create", "Larkspur Dental", "--email", email, "--password", PASSWORD))
     product.command("credit", "adjust", made["org_id"], "4000000", "--reason", HOSTILE)
     product.command("number", "import", made["org_id"], NUMBER)
+    product.simulator.put(f"/_sim/scripts/{PERSON}", json={"outcome": "human", "ring_seconds": 1, "talk_seconds": 9})
+    for nobody in (BUSY, NOBODY):
+        outcome = {BUSY: "busy", NOBODY: "no-answer"}[nobody]
+        product.simulator.put(f"/_sim/scripts/{nobody}", json={"outcome": outcome, "ring_seconds": 1})
     with product.api(made["api_key"]) as api:
         [number] = _get(api, "/v1/numbers")
         agent = _agents(api, number["id"])
@@ -59,6 +63,7 @@ def _agents(api: httpx.Client, number_id: str) -> dict[str, Any]:
         "first_message": "Hello, do you have a minute?",
         "returns": {"confirmed": "boolean", "note": "string"},
         "number_ids": [number_id],
+        "silence_timeout_seconds": 120,
     }
     _post(api, "/v1/agents", {"name": "Front desk", "type": "inbound", "number_ids": [number_id]})
     return _post(api, "/v1/agents", caller)
