@@ -30,7 +30,7 @@ async def test_a_call_keeps_what_its_agent_was_when_it_began(server: Server) -> 
     assert [tool["name"] for tool in shown["tools"]] == [tool["name"] for tool in TOOLS]
     assert "A calm receptionist." in shown["prompt"]
     assert "Remind the patient of the visit." in shown["prompt"]
-    assert shown["result_status"] == "pending"
+    assert call["result_status"] == "pending"
 
 
 async def test_instructions_and_webhook_of_a_call_replace_the_agents(server: Server) -> None:
