@@ -21,10 +21,16 @@ from voice.call import Call, Policy
 from voice.calls import call_of, row_of
 from voice.connected_time import Fact
 from voice.effects import Effect, Refund, Release, Settle
-from voice.events import Event
+from voice.events import CarrierAsked, Event, PlatformFailed, StatusReported
 from voice.notices import tell
 from voice.outcomes import Moved, Unknown
 from voice.tables import calls, evidence, idempotency_keys
+from voice.talk_tables import relay_tickets
+from voice.talks import was_opened
+from voice.vocabulary import CallStatus
+
+OPENS_WITHIN_MS = 5_000
+"""Whoever hangs up sooner has not given us the time to speak; that is not our fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +89,7 @@ class MoveCall:
             reads.append(Read(evidence, "call_id", (call_id,)))
         if self.freed_key is not None:
             reads.append(Read(idempotency_keys, "id", (self.freed_key,)))
-        return reads
+        return [*reads, *reads_of_fault(self.event, self.policy, call_id)]
 
     def fold(self, rows: Rows, now: int) -> Moved | Unknown:
         row = self._row(rows)
@@ -91,7 +97,29 @@ class MoveCall:
             return Unknown()
         if self.freed_key is not None and rows.get(idempotency_keys, self.freed_key) is not None:
             rows.update(idempotency_keys, self.freed_key, {"void": True})
-        return move(rows, call_of(row), self.event, self.observation, self.transfer_id, now, self.policy)
+        call = our_fault(rows, call_of(row), self.event, self.transfer_id, now, self.policy)
+        return move(rows, call, self.event, self.observation, self.transfer_id, now, self.policy)
+
+
+def reads_of_fault(event: Event, policy: Policy, call_id: str) -> Sequence[Read]:
+    """What `our_fault` looks at."""
+    return (Read(relay_tickets, "call_id", (call_id,)),) if policy.talks and _is_completion(event) else ()
+
+
+def our_fault(rows: Rows, call: Call, event: Event, transfer_id: str, now: int, policy: Policy) -> Call:
+    """A call that completes although no conversation was ever opened: nobody spoke, by our fault. That is kept as
+    evidence before the event itself, so that both decide together."""
+    is_ours = call.twilio_call_sid in (None, getattr(event, "twilio_call_sid", None))
+    if not policy.talks or not _is_completion(event) or not is_ours or call.final_status is not None:
+        return call
+    if call.answered_at is None or now - call.answered_at < OPENS_WITHIN_MS or was_opened(rows, call.id):
+        return call
+    observation = Observation(transfer_id, "platform", "failure", {"what": "no conversation was opened"})
+    return move(rows, call, PlatformFailed(), observation, transfer_id, now, policy).call
+
+
+def _is_completion(event: Event) -> bool:
+    return isinstance(event, StatusReported | CarrierAsked) and event.status is CallStatus.COMPLETED
 
 
 def move(

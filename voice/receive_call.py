@@ -21,7 +21,7 @@ from voice.call import Call, Policy
 from voice.calls import active_number, call_of, row_of
 from voice.effects import Effect, Notify
 from voice.events import StatusReported
-from voice.move_call import Observation, move
+from voice.move_call import Observation, move, our_fault, reads_of_fault
 from voice.notices import tell
 from voice.outcomes import Moved, Paused, Rejected, Unknown
 from voice.tables import calls, evidence, numbers
@@ -180,11 +180,13 @@ class EndInbound:
     def reads(self, located: Rows) -> Sequence[Read]:
         known = located.find(calls, "twilio_call_sid", self.event.twilio_call_sid)
         ids = tuple(row["id"] for row in known)
-        return (*self.received.reads(located), Read(transfers, "call_id", ids), Read(evidence, "call_id", ids))
+        faults = [read for call_id in ids for read in reads_of_fault(self.event, self.policy, call_id)]
+        reads = self.received.reads(located)
+        return (*reads, Read(transfers, "call_id", ids), Read(evidence, "call_id", ids), *faults)
 
     def fold(self, rows: Rows, now: int) -> Moved | Unknown:
         if known := rows.find(calls, "twilio_call_sid", self.event.twilio_call_sid):
-            call = call_of(known[0])
+            call = our_fault(rows, call_of(known[0]), self.event, self.transfer_id, now, self.policy)
         else:
             number = active_number(rows, self.received.to_number)
             if number is None or not self.event.status.is_final:

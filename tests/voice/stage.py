@@ -3,18 +3,23 @@
 Invariant: both sides run `PACE` times as fast as real time, so a conversation's own seconds mean the same to both.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
+
+import aiohttp
+from twilio.request_validator import RequestValidator
 
 from config.audit import audit
 from config.clock import now_ms
 from simulator.calls import Call, Hook
 from simulator.model import Model, Step
 from simulator.network import Network
+from simulator.relay import RelayEnd, RelaySession
 from simulator.scripts import parse
-from tests.servers import Organisation, Server, running_network, running_server, until
+from tests.servers import DOLLAR, Organisation, Server, running_network, running_server, until
 from voice.switchboard import Switchboard
 
 PACE = 10.0
@@ -29,6 +34,59 @@ class FastClock:
         return self._started + round((now_ms() - self._started) * self._pace)
 
 
+class Sockets:
+    """Relay sessions that a test plays itself, as the carrier: `network.relay = sockets.relay`."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._sessions: asyncio.Queue[RelaySession] = asyncio.Queue()
+        self._ends: asyncio.Queue[RelayEnd] = asyncio.Queue()
+
+    async def relay(self, network: Network, session: RelaySession) -> RelayEnd:
+        self._sessions.put_nowait(session)
+        return await self._ends.get()
+
+    async def session(self) -> RelaySession:
+        """The next one that the server's TwiML asks for."""
+        async with asyncio.timeout(20):
+            return await self._sessions.get()
+
+    def end(self, status: str = "failed", handoff_data: str = "") -> None:
+        """Tell the server how the session ended; the call goes on with its answer."""
+        self._ends.put_nowait(RelayEnd(status, handoff_data=handoff_data, error_code="64105"))
+
+    @asynccontextmanager
+    async def open(self, session: RelaySession, **changes: Any) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """The session's socket. `signature` (None: no header), `first` (the first frame; None: none) replace ours."""
+        signer = RequestValidator(self._server.settings.carrier_auth_token)
+        signature = changes.get("signature", signer.compute_signature(changes.get("signed", session.url), {}))
+        headers = {} if signature is None else {"X-Twilio-Signature": signature}
+        async with aiohttp.ClientSession() as client, client.ws_connect(session.url, headers=headers) as socket:
+            if (first := changes.get("first", session.setup())) is not None:
+                await socket.send_json(first)
+            yield socket
+
+
+async def hears(socket: aiohttp.ClientWebSocketResponse, words: str) -> str:
+    """Wait until the agent has sent these words in one utterance; gives the utterance."""
+    said = ""
+    async with asyncio.timeout(20):
+        while True:
+            frame = await socket.receive_json()
+            said += str(frame.get("token", ""))
+            if words in said:
+                return said
+            said = "" if frame.get("last") else said
+
+
+async def close_code(socket: aiohttp.ClientWebSocketResponse) -> int | None:
+    """Wait until the server closes the socket."""
+    async with asyncio.timeout(20):
+        while (await socket.receive()).type not in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED):
+            pass
+    return socket.close_code
+
+
 @dataclass
 class Stage:
     """One organisation that calls and is called."""
@@ -37,6 +95,12 @@ class Stage:
     network: Network
     model: Model
     org: Organisation
+
+    def sockets(self) -> Sockets:
+        """From now on the test itself is at the other end of the relay."""
+        made = Sockets(self.server)
+        self.network.relay = made.relay
+        return made
 
     @property
     def switchboard(self) -> Switchboard:
@@ -103,7 +167,7 @@ async def stage(database_url: str, *, pace: float = PACE, **environment: str) ->
             switchboard: Switchboard = server.app.extensions["switchboard"]
             switchboard.means = replace(switchboard.means, clock=FastClock(pace), pace=pace)
             await switchboard.means.model.warm_up()
-            org = await server.organisation()
+            org = await server.organisation(credit=100 * DOLLAR)
             number = network[1].numbers[org.number]
             number.voice = Hook(f"{server.url}/webhooks/twilio/voice")
             number.status_callback = Hook(f"{server.url}/webhooks/twilio/status")
