@@ -42,6 +42,8 @@ class Sweeper:
                     await self.look(silent=True)
             except (Unavailable, Busy, Down) as error:
                 log.warning("sweep_postponed", error=str(error))
+            except Exception:  # holds close only because somebody looks: whatever it was, the next look must come
+                log.exception("sweep_failed")
             await asyncio.sleep(TICK_SECONDS)
 
     async def look(self, *, silent: bool) -> Counter[str]:
