@@ -52,11 +52,12 @@ _MANY = "Nothing was saved: some fields need another look."
 
 def with_refusal(form: Mapping[str, str], field: str, message: str) -> Form:
     """The form as the API's shapes refused it; `field` as the error names it, such as `tools.0.url`."""
-    name = FORM_FIELD.get(field.partition(".")[0], field.partition(".")[0])
+    top = field.partition(".")[0]
+    name = FORM_FIELD.get(top, top)
     known = {*TEXTS, "name", "language", "returns", "tools", "max_duration_minutes", "silence_timeout_seconds"}
     if name not in known:
         return Form(form, error=message)
-    sentence = message.removeprefix(f"`{field}`: ") if name == field else message
+    sentence = message.removeprefix(f"`{field}`: ") if field == top else message
     return Form(form, {name: sentence[:1].upper() + sentence[1:]}, _HOW_MANY[1])
 
 

@@ -7,8 +7,8 @@ import time
 import httpx
 import pytest
 
-from tests.accounts.conftest import PASSWORD, Town, Visitor, open_town
 from tests.servers import until
+from tests.town import PASSWORD, Town, Visitor, open_town
 
 WRONG = "Email or password is wrong."
 
@@ -82,7 +82,6 @@ async def test_log_ins_are_limited_by_address_of_origin_and_by_account(town: Tow
     refused = next(answer for answer in answers if answer.status_code == 429)
     assert int(refused.headers["Retry-After"]) > 0
     assert "Too many tries." in refused.text
-    assert (await guesser.post("/login", email="dana@example.com", password=PASSWORD)).status_code == 429
 
 
 @pytest.mark.parametrize(

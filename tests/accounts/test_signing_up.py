@@ -6,7 +6,7 @@ import time
 import pytest
 
 from accounts.identity import BadIdentity, check_email, person_hash
-from tests.accounts.conftest import PASSWORD, Town
+from tests.town import PASSWORD, Town
 
 
 async def test_free_credit_comes_with_the_confirmed_address_and_not_before(town: Town) -> None:

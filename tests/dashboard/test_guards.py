@@ -1,0 +1,154 @@
+"""What stands around every page: who may open it, which forms are believed, what goes out with it."""
+
+import re
+
+import pytest
+from quart import Quart
+
+from config.app import DASHBOARD
+from dashboard import entrance
+from tests.servers import DOLLAR
+from tests.town import Town, Visitor
+
+PUBLIC = {"docs_page"}
+"""Rooms that show nothing of anybody."""
+SECURITY = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+def routes(app: Quart, method: str, *, of_entrance: bool | None = None) -> list[str]:
+    """Addresses of the dashboard that take a method, with made-up names where they have any."""
+    entry = entrance.blueprint.name
+    rooms = {room.blueprint.name for room in DASHBOARD} - PUBLIC
+    found = []
+    for rule in app.url_map.iter_rules():
+        room = rule.endpoint.partition(".")[0]
+        wanted = of_entrance is None or (room == entry) is of_entrance
+        if room in rooms and wanted and rule.methods and method in rule.methods:
+            found.append(re.sub(r"<any\(([^,)]+)[^>]*>", r"\1", rule.rule))
+    return sorted({re.sub("<[^>]+>", "0198f3c2", path) for path in found})
+
+
+async def test_no_form_is_believed_without_its_own_sessions_token(town: Town) -> None:
+    dana, other = await town.member("dana@example.com"), await town.member("kim@example.com")
+    await dana.get("/settings")
+    await other.get("/settings")
+    posts = routes(town.server.app, "POST")
+    assert len(posts) > 35
+    forged = {"nothing": {}, "made up": {"csrf_token": "0" * 64}, "another's": {"csrf_token": other.token}}
+    for path in posts:
+        for what, fields in forged.items():
+            town.forgive()
+            response = await dana.http.post(path, data=fields)
+            assert (response.status_code, path, what) == (403, path, what)
+            assert "This form is too old" in response.text
+    assert (await dana.get("/calls")).status_code == 200, "not even the log-out was believed"
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example.com", "null", "http://127.0.0.1.evil.example.com"])
+async def test_no_form_is_believed_from_another_origin(town: Town, origin: str) -> None:
+    dana = await town.member("dana@example.com")
+    await dana.get("/settings")
+    for path in routes(town.server.app, "POST"):
+        response = await dana.send(path, {"csrf_token": dana.token}, Origin=origin)
+        assert (response.status_code, path) == (403, path)
+        await dana.get("/settings")
+
+
+async def test_a_stranger_sees_no_page_of_a_member(town: Town) -> None:
+    stranger = town.visitor()
+    for path in routes(town.server.app, "GET", of_entrance=False):
+        response = await stranger.get(path)
+        assert (response.status_code, path) == (303, path)
+        assert response.headers["location"].startswith("/login?next=/")
+    for path in routes(town.server.app, "POST", of_entrance=False):
+        response = await stranger.send(path, {})
+        assert (response.status_code, path) == (303, path)
+
+
+async def test_every_answer_carries_the_strict_policy_whatever_it_says(town: Town) -> None:
+    dana = await town.member("dana@example.com")
+    for path in [*routes(town.server.app, "GET"), "/nothing/here", "/calls/%ED%B3%BF"]:
+        if path in ("/events", "/logout"):
+            continue
+        response = await dana.http.get(path)
+        policy = response.headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'"), path
+        assert "unsafe" not in policy
+        assert {name: response.headers.get(name) for name in SECURITY} == SECURITY, path
+
+
+async def test_what_belongs_to_another_account_is_not_there(town: Town) -> None:
+    dana, kim = await town.member("dana@example.com"), await town.member("kim@example.com")
+    org_id = await account_of(dana)
+    number, agent, call, endpoint, delivery = await furnish(town, dana, org_id)
+    for path in (f"/numbers/{number}", f"/agents/{agent}", f"/calls/{call}", endpoint, delivery):
+        assert (await dana.get(path)).status_code == 200, path
+        assert (await kim.get(path)).status_code == 404, path
+        assert "Nothing is here" in kim.text
+    await kim.get("/settings")
+    changes = (f"/calls/{call}/hangup", f"/agents/{agent}", f"/agents/{agent}/archive", f"/numbers/{number}/release")
+    secrets = (f"{endpoint}/rotate", f"{endpoint}/delete", f"{endpoint}/test", f"{delivery}/redeliver")
+    for path in (*changes, *secrets):
+        assert (await kim.post(path, name="Mine", type="outbound")).status_code == 404, path
+        await kim.get("/settings")
+    assert (await dana.get(f"/agents/{agent}")).status_code == 200
+
+
+async def account_of(member: Visitor) -> str:
+    await member.get("/settings")
+    found = re.search(r'id="account-id">([^<]+)<', member.page)
+    assert found is not None
+    return found[1]
+
+
+async def furnish(town: Town, member: Visitor, org_id: str) -> tuple[str, str, str, str, str]:
+    """A number, an agent and a call (ids), an endpoint and a delivery (addresses), all made on the pages."""
+    from tests.servers import Organisation  # for the key alone
+
+    await member.get("/api-keys")
+    await member.post("/api-keys", name="Test", expires="")
+    found = re.search(r'id="secret"[^>]*>([^<]+)<', member.page)
+    assert found is not None
+    org = Organisation(org_id, found[1], "", member.http)
+    await town.server.credit(org, 10 * DOLLAR)
+    await town.server.number(org, "+14155550107")
+    await member.get("/agents/new")
+    response = await member.post("/agents", type="outbound", name="Caller", instructions="Ask how it is.")
+    agent = response.headers["location"].removeprefix("/agents/").partition("?")[0]
+    headers = {"Authorization": f"Bearer {org.api_key}"}
+    call = (await member.http.post("/v1/calls", json={"to": "+14155550149"}, headers=headers)).json()["id"]
+    [number] = (await member.http.get("/v1/numbers", headers=headers)).json()["data"]
+    await member.get("/webhooks")
+    await member.post("/webhooks/endpoints", url="https://example.com/hook", enabled_events="call.completed")
+    found = re.search(r'href="(/webhooks/endpoints/[^"]+)"', member.page)
+    assert found is not None
+    response = await member.post(f"{found[1]}/test")
+    return number["id"], agent, call, found[1], response.headers["location"]
+
+
+@pytest.mark.parametrize("path", ["/calls?agent=%00", "/calls?before=%00", "/billing?before=%00", "/calls/%00"])
+async def test_what_no_database_can_hold_is_refused(town: Town, path: str) -> None:
+    dana = await town.member("dana@example.com")
+    assert (await dana.get(path)).status_code in (400, 404)
+    await dana.get("/login")
+    town.forgive()
+    stranger = town.visitor()
+    await stranger.get("/login")
+    assert (await stranger.post("/login", email="a\x00@example.com", password="x")).status_code == 400
+
+
+async def test_an_error_is_a_page_with_its_own_words_and_a_way_on(town: Town) -> None:
+    dana = await town.member("dana@example.com")
+    await dana.get("/billing")
+    response = await dana.post("/billing/longest-call", seconds="5")
+    assert response.status_code == 400
+    assert "A call lasts from 60 to 3600 seconds." in dana.text
+    assert "Go to your calls" in dana.text
+    assert (await dana.get("/nothing")).status_code == 404
+    assert "Nothing is here" in dana.text
