@@ -8,6 +8,7 @@ is silent until the script's `talk_seconds` are over, or the agent ends the call
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from simulator.relay import Caller, Line, RelayEnd, RelaySession, converse, silent
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 PICKUP_SECONDS = 0.8
 THINKING_SECONDS = 0.6
 CUTS_IN_AFTER_SECONDS = 1.2
+PATIENCE_SECONDS = 5.0  # when the line was dead for a moment, and nobody says anything
 
 PATIENT_LINES = (
     "Hello?",
@@ -49,9 +51,11 @@ async def patient(line: Line) -> None:
     """Answers when the agent has finished. Called, they speak first; calling, they let the agent greet them."""
     calls_us = line.call.direction == "inbound"
     lines = line.call.script.says or (PATIENT_CALLER_LINES if calls_us else PATIENT_LINES)
-    for number in range(line.lines_said, len(lines)):
+    begins_at = line.lines_said
+    for number in range(begins_at, len(lines)):
         if number or calls_us:
-            await line.listen()
+            was_cut_off = line.call.sessions > 1 and number == begins_at
+            await line.listen(PATIENCE_SECONDS if was_cut_off else math.inf)
         await line.wait(THINKING_SECONDS if number else PICKUP_SECONDS)
         await line.say(lines[number])
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -130,18 +131,27 @@ class Line:
     async def wait(self, seconds: float) -> None:
         await self.clock.sleep(seconds)
 
-    async def listen(self) -> str:
-        """Wait until the agent has said something and stopped; what was heard since the last time."""
-        while True:
-            await self._news.wait()
-            self._news.clear()
+    async def listen(self, at_most: float = math.inf) -> str:
+        """Wait until the agent has said something and stopped; what was heard since the last time. Nothing, if it has
+        not begun in `at_most` seconds."""
+        while await self._hears(at_most):
             if self.mouth.is_in_the_middle:
                 continue
             await self.clock.sleep(PAUSE_SECONDS)
             if not self.mouth.is_in_the_middle and not self._news.is_set():
-                said = self.call.talk[self._listened :]
-                self._listened = len(self.call.talk)
-                return " ".join(line["text"] for line in said if line["who"] == "agent")
+                break
+        said = self.call.talk[self._listened :]
+        self._listened = len(self.call.talk)
+        return " ".join(line["text"] for line in said if line["who"] == "agent")
+
+    async def _hears(self, at_most: float) -> bool:
+        seconds = None if at_most == math.inf else self.clock.real_seconds_until(self.clock.now() + at_most)
+        try:
+            await asyncio.wait_for(self._news.wait(), seconds)
+        except TimeoutError:
+            return self.mouth.is_in_the_middle
+        self._news.clear()
+        return True
 
     async def say(self, text: str, seconds: float | None = None) -> None:
         """Speak, cutting the agent off where that is allowed; for so many seconds, or as long as it takes."""

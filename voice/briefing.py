@@ -36,7 +36,7 @@ def brief_of(row: Mapping[str, Any], organisation: Mapping[str, Any], now: int) 
         voicemail_message=row["voicemail_message"],
         transfer_number=row["transfer_number"],
         silence_ms=silence * 1000 if silence else SILENCE_MS,
-        deadline_ms=(row["answered_at"] or now) + row["max_duration_seconds"] * 1000,
+        deadline_ms=min(row["answered_at"] or now, now) + row["max_duration_seconds"] * 1000,
         local_time=datetime.fromtimestamp(now / 1000, ZoneInfo(organisation["timezone"])).strftime(
             "%A, %d %B %Y, %H:%M"
         ),

@@ -60,7 +60,8 @@ async def session_ended(call_id: str) -> Response:
 async def _transfer(call: Call, number: str) -> str | None:
     """TwiML that connects with a person for what is left of the call's maximum; None where that may not be."""
     settings: Settings = current_app.extensions["settings"]
-    left = call.max_duration_seconds - (now_ms() - (call.answered_at or now_ms())) // 1000
+    lasted_ms = max(0, now_ms() - (call.answered_at or now_ms()))  # the carrier's clock may run ahead
+    left = call.max_duration_seconds - lasted_ms // 1000
     async with _database().read() as connection:
         row = await find_call(connection, call.org_id, call.id)
     if row is None or row["transfer_number"] != number or left < SHORTEST_TRANSFER_SECONDS:

@@ -57,11 +57,15 @@ class Sockets:
 
     @asynccontextmanager
     async def open(self, session: RelaySession, **changes: Any) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-        """The session's socket. `signature` (None: no header), `first` (the first frame; None: none) replace ours."""
+        """The session's socket. What is given replaces ours: `signature` (None: no header), `signed` (the address that
+        is signed), `first` (the first frame; None: none), `at` (the process of ours that is reached)."""
         signer = RequestValidator(self._server.settings.carrier_auth_token)
         signature = changes.get("signature", signer.compute_signature(changes.get("signed", session.url), {}))
         headers = {} if signature is None else {"X-Twilio-Signature": signature}
-        async with aiohttp.ClientSession() as client, client.ws_connect(session.url, headers=headers) as socket:
+        url = session.url
+        if "at" in changes:
+            url = url.replace(self._server.settings.public_base_url.replace("http", "ws", 1), changes["at"])
+        async with aiohttp.ClientSession() as client, client.ws_connect(url, headers=headers) as socket:
             if (first := changes.get("first", session.setup())) is not None:
                 await socket.send_json(first)
             yield socket
@@ -119,6 +123,18 @@ class Stage:
         """Place a call and wait for its settled end."""
         created = await self.org.call(to, **{"prompt": "Ask how they are.", **body})
         return await self.over(created)
+
+    async def agent(self, kind: str = "outbound", **body: Any) -> str:
+        """An agent of the organisation's number; its id."""
+        [number] = (await self.org.get("/v1/numbers"))["data"]
+        about = {"name": "Agent", "type": kind, "instructions": "Ask how they are.", "number_ids": [number["id"]]}
+        made = await self.org.api.post("/v1/agents", json={**about, **body})
+        assert made.status_code == 201, made.text
+        return str(made.json()["id"])
+
+    async def call_by_agent(self, agent_id: str, to: str = TO, **body: Any) -> dict[str, Any]:
+        """The same as `call`, by an agent."""
+        return await self.over(await self.org.call(to, agent_id=agent_id, **body))
 
     async def over(self, call: Mapping[str, Any]) -> dict[str, Any]:
         over: dict[str, Any] = await self.org.over(call)
