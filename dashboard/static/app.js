@@ -97,18 +97,11 @@ async function leaveIfLoggedOut() {
 }
 
 function listen() {
-  let patience;
+  let source, patience, retry;
   let wait = 1000;
-  (function connect() {
-    const source = new EventSource(page.events);
-    const lost = () => {
-      clearTimeout(patience);
-      source.close();
-      stale();
-      leaveIfLoggedOut();
-      setTimeout(connect, wait + Math.random() * 500);
-      wait = Math.min(wait * 2, 30_000);
-    };
+
+  function connect() {
+    source = new EventSource(page.events);
     source.onopen = () => {
       wait = 1000;
       refresh("all"); // whatever changed while nobody listened
@@ -120,7 +113,28 @@ function listen() {
       patience = setTimeout(lost, 45_000); // a connection may die without a word
       if (staleNotice?.hidden) freshAt = Date.now() - clockSkew;
     });
-  })();
+  }
+
+  function leave() {
+    clearTimeout(patience);
+    clearTimeout(retry);
+    source?.close();
+  }
+
+  function lost() {
+    leave();
+    stale();
+    leaveIfLoggedOut();
+    retry = setTimeout(connect, wait + Math.random() * 500);
+    wait = Math.min(wait * 2, 30_000);
+  }
+
+  // A browser opens only six connections to a server: pages that nobody looks at must not hold them.
+  document.addEventListener("visibilitychange", () => {
+    leave();
+    if (!document.hidden) connect();
+  });
+  if (!document.hidden) connect();
 }
 
 // ---------- clocks of live calls ----------
