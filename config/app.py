@@ -168,7 +168,7 @@ def _add_errors(app: Quart) -> None:
 def _is_page() -> bool:
     """Whether a person looks at this address: everything but the API, the callbacks and the probes."""
     for_programs = ("/v1/", "/webhooks/twilio", "/webhooks/stripe", "/openapi.json", "/healthz", "/readyz", "/metrics")
-    return not request.path.startswith(for_programs) and request.accept_mimetypes.accept_html
+    return not f"{request.path}/".startswith(for_programs) and request.accept_mimetypes.accept_html
 
 
 def _busy(message: str) -> ApiError:
