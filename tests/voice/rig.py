@@ -131,17 +131,20 @@ class _Clause:
 
 @dataclass
 class Rig:
-    """`script` are the model's answers in order; the last one repeats. `plays`: the relay reports what it plays."""
+    """`script` are the model's answers in order; the last one repeats. `plays`: the relay reports what it plays;
+    `character_ms`: how slowly it speaks."""
 
     script: list[Say] = field(default_factory=lambda: [Say("All right.")])
     brief: CallBrief = field(default_factory=brief)
     tools: dict[str, Answer] = field(default_factory=dict)
     plays: bool = True
+    character_ms: int = CHARACTER_MS
     now: int = START
     sent: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     actions: list[tuple[int, Action]] = field(default_factory=list)
     requests: list[StartModel] = field(default_factory=list)
     runs: list[RunTool] = field(default_factory=list)
+    cut_by_end: str | None = None  # what had not sounded when we ended the session
 
     def __post_init__(self) -> None:
         self.conversation: Conversation = new_conversation(self.brief)
@@ -219,7 +222,7 @@ class Rig:
         self._clauses = []
         if playing is None:
             return ""
-        heard = playing.text[: (self.now - playing.starts) // CHARACTER_MS]
+        heard = playing.text[: (self.now - playing.starts) // self.character_ms]
         if len(heard) < len(playing.text) and not playing.text[len(heard)].isspace():
             heard = heard.rpartition(" ")[0]
         return heard.strip()
@@ -245,6 +248,8 @@ class Rig:
                 self._run(action)
             case CancelTool(run_id):
                 self._cancelled.add(run_id)
+            case End():
+                self.cut_by_end = " ".join(clause.text for clause in self._clauses)
             case _:
                 pass
 
@@ -284,7 +289,8 @@ class Rig:
         self._text_cycle_open = not frame["last"]
         for text in re.findall(r"[^.,!?]+[.,!?]*\s*", frame["token"]):
             starts = max([self.now + LAG_MS, *(c.ends for c in self._clauses)])
-            clause = _Clause(text.strip(), starts, starts + CHARACTER_MS * len(text), frame["preemptible"], self._cycle)
+            ends = starts + self.character_ms * len(text)
+            clause = _Clause(text.strip(), starts, ends, frame["preemptible"], self._cycle)
             self._clauses.append(clause)
             if self.plays:
                 self._schedule(clause)

@@ -163,6 +163,22 @@ def test_a_message_is_left_after_the_beep_and_then_the_call_ends() -> None:
     assert rig.spoken().count("Please call") == 1
 
 
+@pytest.mark.parametrize("character_ms", [40, 60, 90])
+@pytest.mark.parametrize("sentences", [1, 20])
+def test_a_message_behind_our_greeting_sounds_to_its_end_however_slow_the_voice(
+    character_ms: int, sentences: int
+) -> None:
+    text = "Please call Acme Dental about your visit. " * sentences
+    options = {"voicemail_action": "leave_message", "voicemail_message": text}
+    rig = Rig(brief=outbound(**options), character_ms=character_ms).setup()
+    rig.wait(3_200)
+    assert rig.conversation.floor.agent  # nobody has said a word: our greeting sounds
+    rig.take(VerdictReceived("machine_end_beep"))
+    rig.wait(100_000)
+    assert rig.cut_by_end == ""
+    assert rig.handoff == {"reason": "voicemail_left"}
+
+
 def test_a_live_hello_wins_over_the_message() -> None:
     rig = answered(voicemail_action="leave_message")
     rig.take(VerdictReceived("machine_end_other"))

@@ -184,10 +184,6 @@ def _on_drain_timer(c: Conversation, now: int) -> None:
     ending.end_now(c, now, "drain")
 
 
-def _on_agent_flag_timer(c: Conversation, now: int) -> None:
-    speaking.on_agent_speaking(c, now, is_speaking=False)
-
-
 def _on_client_flag_timer(c: Conversation, now: int) -> None:
     hearing.on_client_speaking(c, now, is_speaking=False)
 
@@ -205,7 +201,7 @@ _TIMERS: dict[Timer, Callable[[Conversation, int], None]] = {
     Timer.HOLD_CHECK: silence.on_hold_check_timer,
     Timer.HOLD_CAP: silence.on_hold_cap_timer,
     Timer.PLAYED: speaking.on_played_timer,
-    Timer.AGENT_FLAG: _on_agent_flag_timer,
+    Timer.AGENT_FLAG: speaking.on_agent_flag_timer,
     Timer.CLIENT_FLAG: _on_client_flag_timer,
     Timer.LISTEN: ending.on_listen_timer,
     Timer.MESSAGE: voicemail.on_message_timer,

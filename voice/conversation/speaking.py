@@ -143,7 +143,18 @@ def on_tokens_played(c: Conversation, report: str, now: int) -> None:
                 finish(c, earlier, now)
             if utterance.is_closed and utterance.spoken.is_finished:
                 finish(c, utterance, now)
+            _expect_the_rest(c, now)
             return
+
+
+def _expect_the_rest(c: Conversation, now: int) -> None:
+    """A voice that is slower than expected is waited for: what is left counts from what has just sounded."""
+    for utterance in c.queue:
+        now += SPEECH_MS_PER_CHARACTER * len(utterance.spoken.unheard)
+        utterance.expected_end = max(utterance.expected_end, now)
+        c.speech_end = max(c.speech_end, now)
+    if c.floor.agent or not c.floor.has_events:
+        _await_end(c)
 
 
 def on_agent_speaking(c: Conversation, now: int, *, is_speaking: bool) -> None:
@@ -157,6 +168,14 @@ def on_agent_speaking(c: Conversation, now: int, *, is_speaking: bool) -> None:
     c.quiet_since = now
     if c.queue and c.queue[0].is_closed:
         c.wake(Timer.PLAYED, now + PAUSE_MS)
+
+
+def on_agent_flag_timer(c: Conversation, now: int) -> None:
+    """The flag has stuck, unless more was sent since it was set."""
+    if now < c.speech_end + SPEECH_MARGIN_MS:
+        c.wake(Timer.AGENT_FLAG, c.speech_end + SPEECH_MARGIN_MS)
+    else:
+        on_agent_speaking(c, now, is_speaking=False)
 
 
 def cut(c: Conversation, now: int, fragment: str, before_sequence_no: int | None = None) -> list[Utterance]:
