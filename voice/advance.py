@@ -284,7 +284,7 @@ def _ended(call: Call, fact: Fact | None, at: int, now: int, sip_code: str | Non
         call,
         final_stored_at=call.final_stored_at or now,
         ended_at=call.ended_at or at,
-        hangup_cause=call.hangup_cause or (f"SIP {sip_code}" if sip_code else None),
+        hangup_cause=call.hangup_cause or _said_by_sip(sip_code),
     )
     if call.final_status is CallStatus.COMPLETED and not call.status.is_final:
         answered = call.answered_at or max(
@@ -292,6 +292,11 @@ def _ended(call: Call, fact: Fact | None, at: int, now: int, sip_code: str | Non
         )
         return _rise(replace(call, answered_at=answered), CallStatus.IN_PROGRESS, at)
     return call
+
+
+def _said_by_sip(code: str | None) -> str | None:
+    """A code of success says nothing about why it ended."""
+    return f"SIP {code}" if code is not None and not code.startswith("2") else None
 
 
 def _give_up(call: Call, dial_state: DialState, code: str, message: str, now: int) -> Call:

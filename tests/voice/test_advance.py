@@ -351,6 +351,11 @@ def test_without_a_hang_up_the_carriers_cause_is_kept() -> None:
     assert story.call.hangup_cause == "SIP 503"
 
 
+def test_a_normal_end_has_no_cause() -> None:
+    story = answered().after(9, reported(CallStatus.COMPLETED, duration_seconds=9, sip_response_code="200"))
+    assert story.call.hangup_cause is None
+
+
 def test_a_call_longer_than_its_maximum_is_hung_up_from_the_carriers_answer_on() -> None:
     story = Story.outbound(max_duration_seconds=600).after(1, DialAccepted(SID))
     story.after(7_200, RINGING)  # the carrier may keep a call in its queue for hours
