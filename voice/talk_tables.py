@@ -26,6 +26,7 @@ segments = Table(
     Column("id", Text, primary_key=True),  # "<call_id>:<sequence_no, five digits>"
     Column("org_id", String(36), nullable=False),
     Column("call_id", String(36), nullable=False),
+    Column("ticket_id", String(64)),  # of the session that began it, which alone may finish it; null: of none
     Column("sequence_no", Integer, nullable=False),
     Column("role", String(8), nullable=False),  # agent, person, system, tool
     Column("text", Text, nullable=False),  # what was heard

@@ -132,7 +132,7 @@ class StoreTalk(_OnCall):
         holds = used_at is None or used_at == max(_uses(rows, self.call_id))
         may_add = holds or self.is_handing_over
         for piece in self.pieces:
-            _put(rows, self, piece, may_add=may_add)
+            _put(rows, self, piece, self.ticket_id, may_add=may_add)
         for latency in self.latencies:
             row_id = segment_id(self.call_id, latency.sequence_no)
             if may_add and rows.get(turns, row_id) is None:
@@ -144,15 +144,16 @@ class StoreTalk(_OnCall):
         return holds
 
 
-def _put(rows: Rows, on: _OnCall, piece: StoreSegment, *, may_add: bool = True) -> None:
-    """Replace the piece, or add it."""
+def _put(rows: Rows, on: _OnCall, piece: StoreSegment, ticket_id: str | None, *, may_add: bool = True) -> None:
+    """Replace the piece, or add it. Two sessions count alike: a number that another has taken is not this one's."""
     row_id = segment_id(on.call_id, piece.sequence_no)
     said = {name: getattr(piece, name) for name in ("text", "cut_text", "ended_at", "role", "source")}
-    if rows.get(segments, row_id) is not None:
-        rows.update(segments, row_id, said)
-    elif may_add:
-        made = {"sequence_no": piece.sequence_no, "started_at": piece.started_at}
+    kept = rows.get(segments, row_id)
+    if kept is None and may_add:
+        made = {"ticket_id": ticket_id, "sequence_no": piece.sequence_no, "started_at": piece.started_at}
         rows.insert(segments, {"id": row_id, "org_id": on.org_id, "call_id": on.call_id, **made, **said})
+    elif kept is not None and kept["ticket_id"] == ticket_id:
+        rows.update(segments, row_id, said)
 
 
 def segment_id(call_id: str, sequence_no: int) -> str:
@@ -172,7 +173,7 @@ class NoteTransferred(_OnCall):
             return
         number = max((row["sequence_no"] for row in said), default=-1) + 1
         piece = StoreSegment(number, "system", "The call was taken over by a person.", None, now, now, TRANSFERRED)
-        _put(rows, self, piece)
+        _put(rows, self, piece, None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
--- Made from the migrations with this digest, by `make schema`: 55f8f49701607220d523df414d659b3675399306710b25b19e2ac229a512af7c
+-- Made from the migrations with this digest, by `make schema`: 896354e3603085228e9f67b92f7a336bcf52606ffbfb886daf352664137a1366
 CREATE TABLE agent_numbers (
 	id TEXT NOT NULL, 
 	org_id VARCHAR(36) NOT NULL, 
@@ -306,6 +306,7 @@ CREATE TABLE segments (
 	id TEXT NOT NULL, 
 	org_id VARCHAR(36) NOT NULL, 
 	call_id VARCHAR(36) NOT NULL, 
+	ticket_id VARCHAR(64), 
 	sequence_no INTEGER NOT NULL, 
 	role VARCHAR(8) NOT NULL, 
 	text TEXT NOT NULL, 

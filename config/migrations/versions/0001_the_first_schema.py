@@ -323,6 +323,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("org_id", sa.String(length=36), nullable=False),
         sa.Column("call_id", sa.String(length=36), nullable=False),
+        sa.Column("ticket_id", sa.String(length=64), nullable=True),
         sa.Column("sequence_no", sa.Integer(), nullable=False),
         sa.Column("role", sa.String(length=8), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),

@@ -1,0 +1,66 @@
+"""Who may write a call's transcript: of the sessions that have had the conversation, each its own rows alone."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Update, update
+
+from config.database import Database
+from config.door import Door
+from voice.conversation.actions import MarkLatency, StoreSegment
+from voice.talk_tables import relay_tickets
+from voice.talks import IssueTicket, StoreTalk, talk_of, turns_of
+
+CALL, ORG = "call-1", "org-1"
+OLDER, NEWER = "older", "newer"
+
+
+@pytest.fixture
+async def two_sessions(database: Database, door: Door) -> Door:
+    """A door behind which a second socket has taken the call's conversation over."""
+    for used_at, ticket_id in enumerate((OLDER, NEWER), start=1):
+        await door.submit(IssueTicket(CALL, ORG, ticket_id))
+        statement = update(relay_tickets).where(relay_tickets.c.id == ticket_id).values(used_at=used_at)
+        await database.write(partial(_execute, statement))
+    return door
+
+
+def _execute(statement: Update, connection: Connection) -> None:
+    connection.execute(statement)
+
+
+def said(sequence_no: int, text: str, **changes: Any) -> StoreSegment:
+    return replace(StoreSegment(sequence_no, "person", text, None, 5, None, "speech"), **changes)
+
+
+async def store(door: Door, ticket_id: str, *pieces: StoreSegment, **more: Any) -> bool:
+    return await door.submit(StoreTalk(CALL, ORG, ticket_id, pieces, **more))
+
+
+async def transcript(database: Database) -> list[tuple[int, str]]:
+    async with database.read() as connection:
+        return [(row["sequence_no"], row["text"]) for row in await talk_of(connection, CALL)]
+
+
+async def test_a_session_that_was_replaced_adds_nothing(database: Database, two_sessions: Door) -> None:
+    assert await store(two_sessions, OLDER, said(0, "To nobody."), latencies=(MarkLatency(0, 9, 9),)) is False
+    assert await transcript(database) == []
+    async with database.read() as connection:
+        assert await turns_of(connection, CALL) == []
+
+
+async def test_it_does_not_overwrite_what_the_newer_one_has_said_under_the_same_number(
+    database: Database, two_sessions: Door
+) -> None:
+    assert await store(two_sessions, NEWER, said(0, "To the newer.")) is True
+    assert await store(two_sessions, OLDER, said(0, "To nobody.")) is False
+    assert await transcript(database) == [(0, "To the newer.")]
+
+
+async def test_it_may_finish_what_it_has_begun_and_nobody_else_may(database: Database, two_sessions: Door) -> None:
+    assert await store(two_sessions, OLDER, said(0, "Begun"), is_handing_over=True) is False
+    assert await store(two_sessions, NEWER, said(0, "Not mine"), said(1, "Mine")) is True
+    assert await store(two_sessions, OLDER, said(0, "Begun and ended", ended_at=9), said(1, "Not mine")) is False
+    assert await transcript(database) == [(0, "Begun and ended"), (1, "Mine")]
