@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from accounts.tables import organisations
+from billing.ledger import Post
+from billing.posting import Refusal, Transfer
 from billing.tables import auto_recharges, operator_actions, reversals, topups, transfers, wallets
 from billing.topup_rows import Heard, ids_from, pay_in
 from billing.topup_rules import TopupStatus, credit_of
@@ -48,6 +50,29 @@ class RecordAction:
 
     def fold(self, rows: Rows, now: int) -> None:
         self.action.insert(rows, now)
+
+
+@dataclass(frozen=True, slots=True)
+class AdjustCredit:
+    """Credit given or taken by hand."""
+
+    post: Post
+    action: OperatorAction
+
+    def locate(self) -> Sequence[Read]:
+        return ()
+
+    def organisations(self, located: Rows) -> Iterable[str]:
+        return self.post.organisations(located)
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        return (*self.post.reads(located), Read(operator_actions, "id", (self.action.id,)))
+
+    def fold(self, rows: Rows, now: int) -> Transfer | Refusal:
+        outcome = self.post.fold(rows, now)
+        if isinstance(outcome, Transfer):
+            self.action.insert(rows, now)
+        return outcome
 
 
 @dataclass(frozen=True, slots=True)

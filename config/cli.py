@@ -276,37 +276,6 @@ def number_import(org_id: str, e164: str) -> None:
     show(through_door(run))
 
 
-@main.group()
-def credit() -> None:
-    """Credit of organisations."""
-
-
-@credit.command("adjust", context_settings={"ignore_unknown_options": True})
-@click.argument("org_id", type=WORDS)
-@click.argument("milli_cents", type=click.IntRange(-(10**12), 10**12))
-@click.option("--reason", required=True, type=WORDS)
-def credit_adjust(org_id: str, milli_cents: int, reason: str) -> None:
-    """Add MILLI_CENTS (may be negative) to the credit of ORG_ID."""
-    from billing.ledger import Post, read_wallet
-    from billing.posting import Posting, Transfer
-    from billing.presenting import transfer_object
-    from config.clock import new_id
-
-    async def adjust(database: "Database", door: "Door", loaded: Settings) -> dict[str, Any]:
-        async with database.read() as connection:
-            if await read_wallet(connection, org_id) is None:
-                raise Fault(f"there is no organisation {org_id}")
-        transfer_id = new_id()
-        key = f"{org_id}:adjust:{transfer_id}"
-        done = await door.submit(
-            Post(Posting(transfer_id, key, org_id, "adjustment", milli_cents, reason=reason[:500]), loaded.terms)
-        )
-        assert isinstance(done, Transfer), done
-        return transfer_object(done._asdict())
-
-    show(through_door(adjust))
-
-
 @main.command()
 def sweep() -> None:
     """Look once at every call and number that is due: late verdicts, deadlines, silent calls; purchases, renewals."""

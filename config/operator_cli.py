@@ -1,4 +1,4 @@
-"""The operator's side of the command line: top-ups in review, refunds of unspent credit, suspensions, and their trail.
+"""The operator's side of the command line: credit by hand, top-ups in review, refunds, suspensions, and their trail.
 
 Invariant: nothing is decided here without a reason; every decision leaves a row that says who did what, when and why.
 """
@@ -35,6 +35,41 @@ reason_option = click.option("--reason", required=True, callback=_given_reason, 
 operator_option = click.option(
     "--operator", callback=_operator, envvar="CALLINGBOX_OPERATOR", help="Who you are; the system's user if left out."
 )
+
+
+@click.group()
+def credit() -> None:
+    """Credit of organisations."""
+
+
+@credit.command("adjust", context_settings={"ignore_unknown_options": True})
+@click.argument("org_id")
+@click.argument("milli_cents", type=click.IntRange(-(10**12), 10**12))
+@reason_option
+@operator_option
+def credit_adjust(org_id: str, milli_cents: int, reason: str, operator: str) -> None:
+    """Add MILLI_CENTS (may be negative) to the credit of ORG_ID."""
+    from billing.ledger import Post, read_wallet
+    from billing.operator_commands import AdjustCredit, OperatorAction
+    from billing.posting import Posting, Transfer
+    from billing.presenting import transfer_object
+    from config.cli import show, through_door
+    from config.clock import new_id
+
+    async def adjust(database: "Database", door: "Door", settings: "Settings") -> Any:
+        async with database.read() as connection:
+            if await read_wallet(connection, org_id) is None:
+                raise click.ClickException(f"there is no organisation {org_id}")
+        transfer_id, detail = new_id(), {"milli_cents": milli_cents}
+        posting = Posting(
+            transfer_id, f"{org_id}:adjust:{transfer_id}", org_id, "adjustment", milli_cents, reason=reason
+        )
+        action = OperatorAction(new_id(), operator, "credit_adjust", transfer_id, reason, org_id, detail)
+        done = await door.submit(AdjustCredit(Post(posting, settings.terms), action))
+        assert isinstance(done, Transfer), done
+        return transfer_object(done._asdict())
+
+    show(through_door(adjust))
 
 
 @click.group()
@@ -158,7 +193,10 @@ def _set_suspended(org_id: str, reason: str, operator: str, *, is_suspended: boo
 
 def register(main: click.Group, org: click.Group) -> None:
     """Add these commands to the command line."""
-    for group, command in ((main, topup), (main, trail), (org, org_suspend), (org, org_resume)):
+    from config.limits_cli import limits
+
+    main.add_command(limits)
+    for group, command in ((main, credit), (main, topup), (main, trail), (org, org_suspend), (org, org_resume)):
         group.add_command(command)
 
 

@@ -163,3 +163,19 @@ async def test_a_suspension_needs_a_reason_and_is_on_the_trail(shop: Shop, run: 
     await run("org", "suspend", new_id(), "--reason", "abuse", fails=True)
     actions = [(action["action"], action["reason"]) for action in (await run("trail"))["data"]]
     assert actions == [("org_resume", "sorted out"), ("org_suspend", "abuse")]
+
+
+async def test_credit_given_and_taken_by_hand_is_on_the_trail_with_who_did_it_and_why(shop: Shop, run: Run) -> None:
+    given = await run("credit", "adjust", shop.org.id, "500000", "--reason", "apology", "--operator", "Ada")
+    taken = await run("credit", "adjust", shop.org.id, "-200000", "--reason", "typed twice", "--operator", "Grace")
+    assert await shop.balance() == 3 * DOLLAR
+    actions = (await run("trail", "--org", shop.org.id))["data"]
+    assert [
+        (each["operator"], each["action"], each["reason"], each["detail"], each["subject_id"]) for each in actions
+    ] == [
+        ("Grace", "credit_adjust", "typed twice", {"milli_cents": -200_000}, taken["id"]),
+        ("Ada", "credit_adjust", "apology", {"milli_cents": 500_000}, given["id"]),
+    ]
+    await run("credit", "adjust", shop.org.id, "1", "--reason", " ", fails=True)
+    await run("credit", "adjust", "nobody", "1", "--reason", "x", fails=True)
+    assert len((await run("trail"))["data"]) == 2
