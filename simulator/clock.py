@@ -1,6 +1,6 @@
 """Virtual time: how long things take on the simulated network.
 
-Invariant: no wait is ever longer, in real seconds, than its virtual length divided by the speed.
+Invariant: no wait is ever longer, in real seconds, than its virtual length divided by the least speed since it began.
 """
 
 from __future__ import annotations
@@ -24,14 +24,24 @@ class Clock:
         if not speed > 0:
             raise ValueError("speed must be above 0")
         self.speed = speed
+        """The usual one; see `run_at`."""
+        self._pace = speed
         self._monotonic = monotonic
         self._epoch = epoch
-        self._started = monotonic()
+        self._paced_at, self._passed = monotonic(), 0.0
         self.started_epoch_ms = self.epoch_ms()
 
     def now(self) -> float:
         """Virtual seconds since this clock was made."""
-        return (self._monotonic() - self._started) * self.speed
+        return self._passed + (self._monotonic() - self._paced_at) * self._pace
+
+    def run_at(self, pace: float) -> bool:
+        """From here on this many virtual seconds pass in a real one. False if they did already."""
+        if pace == self._pace:
+            return False
+        self._paced_at, self._passed = self._monotonic(), self.now()
+        self._pace = pace
+        return True
 
     def epoch_ms(self) -> int:
         """The real time of day, UTC epoch milliseconds."""
@@ -39,12 +49,14 @@ class Clock:
 
     def real_seconds_until(self, at: float) -> float:
         """Real seconds from now to the virtual moment `at`; 0 if it has passed."""
-        return max(0.0, (at - self.now()) / self.speed)
+        return max(0.0, (at - self.now()) / self._pace)
 
     async def sleep(self, seconds: float) -> None:
         """Wait a number of virtual seconds."""
-        await asyncio.sleep(max(0.0, seconds) / self.speed)
+        await self.sleep_until(self.now() + seconds)
 
     async def sleep_until(self, at: float) -> None:
         """Wait for a virtual moment; one that has passed returns at once."""
         await asyncio.sleep(self.real_seconds_until(at))
+        if self.real_seconds_until(at) > 0:  # time has slowed down meanwhile
+            await self.sleep_until(at)

@@ -112,6 +112,8 @@ class Line:
     def __init__(self, network: Network, session: RelaySession, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.call, self.clock, self._session, self._socket = session.call, network.clock, session, socket
         self.mouth = Mouth(network.clock, socket.send_json, self._heard)
+        self.watch: Callable[[str, str], None] = lambda what, text: None
+        """Told of whatever sounds, by the words of `Call.talk`, and ("cut", "") when the agent is interrupted."""
         self._news = asyncio.Event()
         self._listened = len(self.call.talk)
         self.call.sessions += 1
@@ -122,6 +124,11 @@ class Line:
 
     def _note(self, who: str, text: str) -> None:
         self.call.talk.append({"who": who, "text": text, "at": self.call.epoch_ms(self.clock.now())})
+        self.watch(who, text)
+
+    async def _cut_in(self) -> None:
+        if await self.mouth.interrupt():
+            self.watch("cut", "")
 
     @property
     def lines_said(self) -> int:
@@ -156,7 +163,7 @@ class Line:
     async def say(self, text: str, seconds: float | None = None) -> None:
         """Speak, cutting the agent off where that is allowed; for so many seconds, or as long as it takes."""
         await self._speaking("on")
-        await self.mouth.interrupt()
+        await self._cut_in()
         await self.clock.sleep(speaking_seconds(text) if seconds is None else seconds)
         await self._speaking("off")
         await self.clock.sleep(END_OF_SPEECH_SECONDS if seconds is None else 0)
@@ -167,7 +174,7 @@ class Line:
     async def cough(self) -> None:
         """Make a sound that is no word: it cuts the agent off, and nothing follows."""
         await self._speaking("on")
-        await self.mouth.interrupt()
+        await self._cut_in()
         await self.clock.sleep(0.3)
         await self._speaking("off")
 
@@ -176,7 +183,7 @@ class Line:
         for digit in digits:
             self._note("far_end_key", digit)
             await self._socket.send_json({"type": "dtmf", "digit": digit})
-            await self.mouth.interrupt()
+            await self._cut_in()
             await self.clock.sleep(0.2)
 
     async def send(self, frame: Any) -> None:
