@@ -213,7 +213,8 @@ class Talk:
             finished = ToolFinished(wanted.run_id, ToolOutcome.ERROR, "There is no such tool.")
         else:
             try:
-                finished = await run_tool(self._means.egress, config, self.session.call_id, wanted)
+                means, call_id = self._means, self.session.call_id
+                finished = await run_tool(means.egress, config, call_id, wanted, means.pace)
             except Exception as error:
                 log.exception("tool_broke", call_id=self.session.call_id, error=type(error).__name__)
                 finished = ToolFinished(wanted.run_id, ToolOutcome.UNKNOWN, "The tool could not be called.")

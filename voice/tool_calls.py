@@ -33,22 +33,24 @@ def sound_json(text: str) -> str:
     return text
 
 
-async def run_tool(egress: Egress, config: Mapping[str, Any], call_id: str, wanted: RunTool) -> ToolFinished:
-    """The tool's answer, or what went wrong in a sentence. Never raises for what the tool does."""
+async def run_tool(
+    egress: Egress, config: Mapping[str, Any], call_id: str, wanted: RunTool, pace: float = 1.0
+) -> ToolFinished:
+    """The tool's answer, or what went wrong in a sentence. Never raises for what the tool does.
+
+    `pace`: the conversation's seconds in a real one.
+    """
     headers = {
         **(config.get("headers") or {}),
         "Content-Type": "application/json",
         "Idempotency-Key": wanted.idempotency_key,
         "X-CallingBox-Call-Id": call_id,
     }
+    seconds = wanted.timeout_ms / 1000 / pace
     body = msgspec.json.encode(wanted.arguments)
-    return await _ask(egress, str(config["url"]), body, headers, wanted)
-
-
-async def _ask(egress: Egress, url: str, body: bytes, headers: Mapping[str, str], wanted: RunTool) -> ToolFinished:
     try:
         answer = await egress.post(
-            url, body, headers, timeout_seconds=wanted.timeout_ms / 1000, answer_bytes=ANSWER_BYTES
+            str(config["url"]), body, headers, timeout_seconds=seconds, answer_bytes=ANSWER_BYTES
         )
     except Refused as error:
         return ToolFinished(wanted.run_id, ToolOutcome.ERROR, str(error))
