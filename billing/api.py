@@ -20,7 +20,7 @@ from billing.topup_service import topups_service
 from config.database import Database
 from config.errors import not_found
 from config.http import Cursor, answer, body_as, query_as
-from config.openapi import asks, gives, takes
+from config.openapi import asks, fails, gives, takes
 from config.settings import Settings
 
 blueprint = Blueprint("billing", __name__)
@@ -43,6 +43,7 @@ async def get_wallet() -> Response:
 @blueprint.get("/v1/billing/transfers")
 @asks(Cursor)
 @gives(shapes.TransferPage)
+@fails("not_found")
 async def get_transfers() -> Response:
     """Every movement of the organisation's credit, newest first. Cursors are transfer ids."""
     query = query_as(Cursor)
@@ -72,6 +73,14 @@ class CreateTopupBody(BaseModel, extra="forbid"):
 
 @blueprint.post("/v1/billing/topups")
 @takes(CreateTopupBody)
+@gives(shapes.TopupBegun, 201)
+@fails(
+    "organisation_suspended",
+    "topup_rate_limited",
+    "payments_not_configured",
+    "payments_refused",
+    "payments_unavailable",
+)
 async def create_topup() -> Response:
     """Begin a top-up: 201 with its id and the address at Stripe to pay at."""
     body = await body_as(CreateTopupBody)
@@ -81,6 +90,8 @@ async def create_topup() -> Response:
 
 @blueprint.get("/v1/billing/topups")
 @asks(Cursor)
+@gives(shapes.TopupPage)
+@fails("not_found")
 async def get_topups() -> Response:
     """Top-ups with their state and Stripe's receipt, newest first. Cursors are top-up ids."""
     query = query_as(Cursor)

@@ -11,12 +11,13 @@ from quart import Blueprint, Response, current_app
 
 from accounts.auth import caller, require_key
 from accounts.organisations import timezone_of
+from billing import shapes
 from billing.usage_report import LONGEST_SPAN_DAYS, Usage, daily, day_of, monthly
 from config.clock import now_ms
 from config.database import Database
 from config.errors import invalid
 from config.http import answer, query_as
-from config.openapi import asks
+from config.openapi import asks, gives
 
 blueprint = Blueprint("usage", __name__)
 blueprint.before_request(require_key)
@@ -33,6 +34,7 @@ class DailyQuery(BaseModel, extra="forbid"):
 
 @blueprint.get("/v1/billing/usage/daily")
 @asks(DailyQuery)
+@gives(shapes.DailyUsage)
 async def get_daily() -> Response:
     """Calls, minutes and money of each day."""
     query = query_as(DailyQuery)
@@ -50,6 +52,7 @@ async def get_daily() -> Response:
 
 
 @blueprint.get("/v1/billing/usage/monthly")
+@gives(shapes.MonthlyUsage)
 async def get_monthly() -> Response:
     """The last twelve months that had calls, newest first."""
     database: Database = current_app.extensions["database"]

@@ -24,6 +24,7 @@ from config.http import MAX_BODY_BYTES, answer, hearing_out, storable
 from config.logs import configure
 from config.machinery import Machinery
 from config.migrate import migrate_embedded
+from config.openapi import ERRORS_PAGE
 from config.rate_limit import RateLimit
 from config.settings import Settings, load_or_exit
 from dashboard import (
@@ -149,7 +150,7 @@ def _add_errors(app: Quart) -> None:
             made = error if isinstance(error, ApiError) else make(error)
             if _is_page():
                 return error_html(made, structlog.contextvars.get_contextvars().get("request_id", ""))
-            return answer(made.body, made.status, made.headers)
+            return answer(made.body, made.status, {**made.headers, **_help(made)})
 
         app.register_error_handler(kind, handler)
 
@@ -169,6 +170,11 @@ def _is_page() -> bool:
     """Whether a person looks at this address: everything but the API, the callbacks and the probes."""
     for_programs = ("/v1/", "/webhooks/twilio", "/webhooks/stripe", "/openapi.json", "/healthz", "/readyz", "/metrics")
     return not f"{request.path}/".startswith(for_programs) and request.accept_mimetypes.accept_html
+
+
+def _help(error: ApiError) -> dict[str, str]:
+    """Where the code is explained (RFC 8288, relation `help`)."""
+    return {"Link": f'<{ERRORS_PAGE}#{error.code}>; rel="help"'}
 
 
 def _busy(message: str) -> ApiError:

@@ -11,16 +11,22 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from config.database import Database, Unavailable
 from config.http import answer
+from config.openapi import gives
+from config.shapes import Health, Unwell
 
 blueprint = Blueprint("health", __name__)
 
 
 @blueprint.get("/healthz")
+@gives(Health)
 async def healthz() -> Response:
+    """200 while the process lives."""
     return answer({"status": "ok"})
 
 
 @blueprint.get("/readyz")
+@gives(Health)
+@gives(Unwell, 503, "It cannot work.")
 async def readyz() -> Response:
     """200 when the database answers and is migrated, else 503 with `reason`."""
     database: Database = current_app.extensions["database"]

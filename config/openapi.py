@@ -1,34 +1,62 @@
-"""The public API described: `/openapi.json` (OpenAPI 3.1), made from the routes and the models they check.
+"""The public API described: `/openapi.json` (OpenAPI 3.1), made from the routes and what stands beside them.
 
-Invariant: whatever is served under /v1 is described, with the very model that checks it, because nothing here is
-written twice.
+Invariant: whatever is served under /v1 is described with the very model that checks its input, the shape that the suite
+holds its answers against, and every code that it can refuse with.
 """
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from quart import Quart
 
-from config.errors import CODES
+from config.codes import CODES
 
 View = TypeVar("View", bound=Callable[..., Any])
 DESCRIBED = ("/v1/", "/healthz", "/readyz")
+ERRORS_PAGE = "/docs/errors"
+WITH_KEY = ("unauthorized", "rate_limited", "over_capacity", "internal_error")
+WITH_BODY = ("invalid_json", "invalid_request", "invalid_text", "body_too_large", "request_timeout")
+WITH_QUERY = ("invalid_request", "invalid_text")
+WITH_PATH = ("not_found",)
+"""What any route may refuse with that takes a key, a body, a query or a name in its path."""
 _CONVERTER = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
+_REF, _RESPONSE = "#/components/schemas/", "#/components/responses/"
+_MORE = {
+    "field": ("string", "The field or parameter that is wrong, where one is."),
+    "retry_after_seconds": ("integer", "With 429: how long to wait, as in the header `Retry-After`."),
+    "call_id": ("string", "The call that was made and then refused by the carrier."),
+    "number_id": ("string", "The number it is about."),
+    "agent_id": ("string", "The agent it is about."),
+    "available_milli_cents": ("integer", "With 402: what a new call or purchase can use."),
+    "hold_milli_cents": ("integer", "With `calls_paused`: what this call would hold."),
+    "price_milli_cents": ("integer", "With `insufficient_credit`: what it costs."),
+    "shortfall_milli_cents": ("integer", "With 402: what is missing."),
+    "add_credits_url": ("string", "With 402: where to add credits."),
+    "cap_milli_cents": ("integer", "With a cap: what may be spent in the day or month."),
+    "charged_milli_cents": ("integer", "With a cap: what was charged in the day or month."),
+    "held_milli_cents": ("integer", "With a cap: what calls under way hold."),
+    "max_concurrent_calls": ("integer", "With `concurrent_calls_reached`: how many calls may be under way."),
+    "open_calls": ("integer", "With `concurrent_calls_reached`: how many are."),
+    "country": ("string", "Where the call would have gone."),
+    "allowed_countries": ("array", "Where calls may go."),
+}
 _ERROR = {
     "type": "object",
     "required": ["error", "code"],
     "properties": {
         "error": {"type": "string", "description": "A sentence that says what is wrong and what to do."},
-        "code": {"type": "string", "enum": sorted(CODES), "description": "Stable; programs read this."},
-        "field": {"type": "string", "description": "The field that is wrong, where one is."},
+        "code": {"type": "string", "description": f"Stable; programs read this. Explained at {ERRORS_PAGE}."},
+        **{name: {"type": kind, "description": words} for name, (kind, words) in _MORE.items()},
     },
+    "additionalProperties": False,
     "examples": [
         {"error": "`to` must be a phone number like +14155550123 (E.164).", "code": "invalid_number", "field": "to"}
     ],
 }
+_SECONDS_TO_WAIT = {"Retry-After": {"required": True, "description": "Seconds.", "schema": {"type": "integer"}}}
 
 
 def takes(model: type[BaseModel]) -> Callable[[View], View]:
@@ -41,9 +69,18 @@ def asks(model: type[BaseModel]) -> Callable[[View], View]:
     return _note("asks", model)
 
 
-def gives(model: type[BaseModel], status: int = 200) -> Callable[[View], View]:
-    """The shape of what a route answers when all is well."""
-    return _note("gives", (model, str(status)))
+def gives(shape: Any, status: int = 200, means: str = "Done.") -> Callable[[View], View]:
+    """The shape (a model, or a type made of models) of what a route answers; one for each status."""
+
+    def noted(view: View) -> View:
+        return _note("gives", {status: (shape, means), **getattr(view, "gives", {})})(view)
+
+    return noted
+
+
+def fails(*codes: str) -> Callable[[View], View]:
+    """The codes of `config.codes` that this route refuses with, beside those of any route of its kind."""
+    return _note("fails", codes)
 
 
 def hears(header: str, description: str) -> Callable[[View], View]:
@@ -62,6 +99,7 @@ def _note(name: str, value: Any) -> Callable[[View], View]:
 def describe(app: Quart) -> dict[str, Any]:
     """The whole document."""
     schemas: dict[str, Any] = {"Error": _ERROR}
+    single = {code: _refusal(kind.statuses[0], [code]) for code, kind in CODES.items() if kind.statuses}
     paths: dict[str, Any] = {}
     for rule in sorted(app.url_map.iter_rules(), key=lambda each: each.rule):
         if not rule.rule.startswith(DESCRIBED):
@@ -77,53 +115,124 @@ def describe(app: Quart) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": schemas,
+            "responses": {code: single[code] for code in sorted(_referred(paths, _RESPONSE))},
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "An API key, sk_live_…"}},
         },
     }
 
 
 def _operation(view: Callable[..., Any], rule: str, schemas: dict[str, Any]) -> dict[str, Any]:
-    words = inspect.getdoc(view) or view.__name__.replace("_", " ").capitalize()
-    parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in _CONVERTER.findall(rule)
-    ]
+    words = inspect.getdoc(view) or view.__name__.replace("_", " ").capitalize() + "."
+    names = _CONVERTER.findall(rule)
+    parameters = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
     if (query := getattr(view, "asks", None)) is not None:
         parameters += _query_parameters(query)
     if (header := getattr(view, "hears", None)) is not None:
         parameters.append(header)
-    shape, status = getattr(view, "gives", (None, "2XX"))
-    given = {"$ref": f"#/components/schemas/{_add(schemas, shape, 'serialization')}"} if shape is not None else {}
     operation: dict[str, Any] = {
         "operationId": view.__name__,
-        "summary": words.split("\n")[0],
+        "summary": words.partition("\n")[0],
+        "tags": [tag_of(rule)],
         "parameters": parameters,
         "responses": {
-            status: {"description": "Done.", "content": {"application/json": {"schema": given}}},
-            "4XX": _error("Refused; nothing was changed."),
-            "5XX": _error("Not possible just now; nothing was half done."),
+            **{
+                str(status): _content(means, _schema(schemas, shape, "serialization"))
+                for status, (shape, means) in sorted(getattr(view, "gives", {}).items())
+            },
+            **_refusals(codes_of(view, rule)),
         },
     }
     if (body := getattr(view, "takes", None)) is not None:
-        content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{_add(schemas, body)}"}}}
+        content = {"application/json": {"schema": _schema(schemas, body, "validation")}}
         operation["requestBody"] = {"required": True, "content": content}
     if not rule.startswith("/v1/"):
         operation["security"] = []
     return operation
 
 
-def _error(description: str) -> dict[str, Any]:
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    return {"description": description, "content": content}
+def tag_of(rule: str) -> str:
+    parts = rule.strip("/").split("/")
+    return parts[1].replace("_", " ") if parts[0] == "v1" else "service"
 
 
-def _add(
-    schemas: dict[str, Any], model: type[BaseModel], mode: Literal["validation", "serialization"] = "validation"
-) -> str:
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}", mode=mode)
-    schemas.update(schema.pop("$defs", {}))
-    schemas[model.__name__] = schema
-    return model.__name__
+def codes_of(view: Callable[..., Any], rule: str) -> tuple[str, ...]:
+    """Every code that a route can refuse with."""
+    if not rule.startswith("/v1/"):
+        return ()
+    codes = (
+        *WITH_KEY,
+        *(WITH_BODY if hasattr(view, "takes") else ()),
+        *(WITH_QUERY if hasattr(view, "asks") else ()),
+        *(WITH_PATH if "<" in rule else ()),
+        *getattr(view, "fails", ()),
+    )
+    return tuple(sorted(set(codes)))
+
+
+def _refusals(codes: Iterable[str]) -> dict[str, Any]:
+    by_status: dict[int, list[str]] = {}
+    for code in codes:
+        by_status.setdefault(CODES[code].statuses[0], []).append(code)
+    return {
+        str(status): {"$ref": _RESPONSE + found[0]} if len(found) == 1 else _refusal(status, found)
+        for status, found in sorted(by_status.items())
+    }
+
+
+def _refusal(status: int, codes: list[str]) -> dict[str, Any]:
+    words = f"{CODES[codes[0]].means} {CODES[codes[0]].do}" if len(codes) == 1 else "Refused, with one of these codes."
+    schema = {"allOf": [{"$ref": f"{_REF}Error"}, {"properties": {"code": {"enum": codes}}}]}
+    return {**_content(words, schema), **({"headers": _SECONDS_TO_WAIT} if status == 429 else {})}
+
+
+def _referred(paths: Mapping[str, Any], prefix: str) -> set[str]:
+    return set(re.findall(re.escape(prefix) + r"(\w+)", str(paths)))
+
+
+def _content(description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _schema(schemas: dict[str, Any], shape: Any, mode: Literal["validation", "serialization"]) -> dict[str, Any]:
+    """A reference to a model's schema, kept with all it refers to and an example; of another type its own schema."""
+    schema = TypeAdapter(shape).json_schema(ref_template=_REF + "{model}", mode=mode)
+    for name, found in schema.pop("$defs", {}).items():
+        assert schemas.setdefault(name, found).items() >= found.items(), f"two shapes are called {name}"
+    if "examples" not in schema:
+        schema["examples"] = [_example(schema, schemas, whole=mode == "serialization")]
+    if not (inspect.isclass(shape) and issubclass(shape, BaseModel)):
+        return schema
+    schemas[shape.__name__] = schema
+    return {"$ref": f"{_REF}{shape.__name__}"}
+
+
+_PLAIN = {"string": "", "integer": 0, "number": 0, "boolean": True, "array": [], "object": {}, "null": None}
+
+
+def _example(schema: Mapping[str, Any], schemas: Mapping[str, Any], *, whole: bool) -> Any:
+    """Made from its fields' examples. `whole`: with all fields; without: those required and those with an example."""
+    if "examples" in schema:
+        return schema["examples"][0]
+    if "$ref" in schema:
+        return _example(schemas[schema["$ref"].removeprefix(_REF)], schemas, whole=whole)
+    if "const" in schema or "enum" in schema:
+        return schema.get("const", schema.get("enum", [None])[0])
+    if "anyOf" in schema:
+        options = schema["anyOf"]
+        plain = {"type": "null"} if {"type": "null"} in options else options[0]
+        return _example(
+            next((each for each in options if "examples" in each or "$ref" in each), plain), schemas, whole=whole
+        )
+    if "properties" in schema:
+        wanted = schema.get("required", ())
+        return {
+            name: _example(field, schemas, whole=whole)
+            for name, field in schema["properties"].items()
+            if whole or name in wanted or "'examples'" in str(field)
+        }
+    if "items" in schema:
+        return [_example(schema["items"], schemas, whole=whole)]
+    return _PLAIN.get(schema.get("type", "null"))
 
 
 def _query_parameters(model: type[BaseModel]) -> list[dict[str, Any]]:

@@ -32,6 +32,7 @@ from config.door import Door
 from config.settings import SIMULATED_ACCOUNT_SID, SIMULATED_SECRET, Settings, load
 from simulator import app as simulator_app
 from simulator.network import Network
+from tests.described import hold_to_description
 from voice.numbers import ImportNumber
 from voice.sweeper import Sweeper
 
@@ -227,6 +228,7 @@ async def running_server(
     settings = settings_of({**defaults, **environment})
     clock = VirtualClock()
     app = create_app(settings, clock)
+    undescribed = hold_to_description(app)
     stop = asyncio.Event()
     serving = asyncio.create_task(simulator_app.serve(app, listening, stop.wait))
     server = Server(url, app, settings, clock)
@@ -243,6 +245,7 @@ async def running_server(
             await client.aclose()
         stop.set()
         await serving
+    assert not undescribed, undescribed
 
 
 async def _answers(probe: httpx.AsyncClient) -> bool:

@@ -75,7 +75,7 @@ class AgentFields(BaseModel, extra="forbid"):
 class CreateAgentBody(AgentFields):
     """`POST /v1/agents`."""
 
-    name: AgentName
+    name: Annotated[AgentName, Field(examples=["Bookings"])]
     type: Literal["inbound", "outbound"]
 
     def values(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class CreateAgentBody(AgentFields):
 class ChangeAgentBody(AgentFields):
     """`PATCH /v1/agents/{id}`: what is not given stays. `number_ids` replaces all of its numbers."""
 
-    name: AgentName | None = None
+    name: Annotated[AgentName | None, Field(examples=["Bookings"])] = None
     type: Literal["inbound", "outbound"] | None = None
 
 

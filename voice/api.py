@@ -16,7 +16,7 @@ from billing.rating import LONGEST_MAXIMUM_SECONDS, SHORTEST_MAXIMUM_SECONDS
 from config.database import Database
 from config.errors import invalid, not_found
 from config.http import Cursor, answer, as_model, json_body, query_as
-from config.openapi import asks, gives, hears, takes
+from config.openapi import asks, fails, gives, hears, takes
 from voice import shapes
 from voice.agent_service import Id
 from voice.calls import evidence_of, find_call, list_calls
@@ -34,6 +34,21 @@ IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 LONGEST_PROMPT, LONGEST_URL, LONGEST_OBJECT = 20_000, 2_048, 50
 NOT_WITH_AGENT = ("prompt", "persona", "voice", "language", "returns", "tools", "voicemail_action")
 ONLY_WITH_AGENT = ("instructions", "persona", "voice")
+MAY_NOT_BE_PLACED = (
+    "agent_not_outbound",
+    "call_unresolved",
+    "calls_paused",
+    "country_not_allowed",
+    "invalid_from_number",
+    "invalid_number",
+    "invalid_url",
+    "no_number",
+    "not_found",
+    "number_not_allowed",
+    "number_not_attached",
+    "organisation_suspended",
+)
+CARRIER_REFUSES = ("caller_id_not_verified", "carrier_refused", "number_not_verified", "number_unreachable")
 Text = Annotated[StrictStr, StringConstraints(max_length=LONGEST_PROMPT)]
 Language = Annotated[StrictStr, StringConstraints(pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}$")]
 
@@ -111,7 +126,15 @@ class ListCallsQuery(Cursor):
 @blueprint.post("/v1/calls")
 @takes(CreateCallBody)
 @hears("Idempotency-Key", "1 to 255 printable characters; a repeat with the same body gets the same call.")
-@gives(shapes.Call, 201)
+@gives(shapes.Call, 201, "The call; with `Idempotent-Replayed: true` one that an earlier request made.")
+@fails(
+    *MAY_NOT_BE_PLACED,
+    *CARRIER_REFUSES,
+    "idempotency_key_reused",
+    "carrier_busy",
+    "carrier_unreachable",
+    "carrier_refuses_us",
+)
 async def create_call() -> Response:
     """Place a call: reserves its hold, dials, and answers 201 when the carrier has taken it."""
     parsed = await json_body()
@@ -124,6 +147,7 @@ async def create_call() -> Response:
 @blueprint.post("/v1/calls/quote")
 @takes(CreateCallBody)
 @gives(shapes.CallQuote)
+@fails("invalid_url")
 async def quote_call() -> Response:
     """What the call would hold and cost at most, and whether it would be placed. Dials nothing."""
     body = call_body(await json_body())
@@ -145,6 +169,7 @@ async def quote_call() -> Response:
 @blueprint.get("/v1/calls")
 @asks(ListCallsQuery)
 @gives(shapes.CallPage)
+@fails("not_found")
 async def get_calls() -> Response:
     """Newest first."""
     query = query_as(ListCallsQuery)

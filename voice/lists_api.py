@@ -6,7 +6,7 @@ Invariant: adding what is there and the order of adding change nothing; an entry
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, StrictStr, StringConstraints
+from pydantic import BaseModel, Field, StrictStr, StringConstraints
 from quart import Blueprint, Response, current_app
 from sqlalchemy import Table
 
@@ -15,7 +15,9 @@ from config.database import Database
 from config.door import Door
 from config.errors import not_found
 from config.http import Cursor, answer, body_as, query_as
-from config.openapi import asks, takes
+from config.openapi import asks, fails, gives, takes
+from config.shapes import Nothing
+from voice import shapes
 from voice.agent_tables import blocked_callers, do_not_call
 from voice.lists import (
     AddToDoNotCall,
@@ -35,12 +37,14 @@ blueprint.before_request(require_key)
 class ListedNumberBody(BaseModel, extra="forbid"):
     """A number in E.164, anywhere in the world, and why."""
 
-    e164: Annotated[StrictStr, StringConstraints(pattern=r"^\+[1-9]\d{1,14}$")]
+    e164: Annotated[StrictStr, StringConstraints(pattern=r"^\+[1-9]\d{1,14}$"), Field(examples=["+14155550123"])]
     reason: Annotated[StrictStr, StringConstraints(strip_whitespace=True, max_length=500)] | None = None
 
 
 @blueprint.get("/v1/do_not_call")
 @asks(Cursor)
+@gives(shapes.DoNotCallEntryPage)
+@fails("not_found")
 async def get_do_not_call() -> Response:
     """Numbers that no call of the organisation goes to, newest first."""
     return await _page(do_not_call, do_not_call_object)
@@ -48,6 +52,8 @@ async def get_do_not_call() -> Response:
 
 @blueprint.post("/v1/do_not_call")
 @takes(ListedNumberBody)
+@gives(shapes.DoNotCallEntry, 200, "It was there.")
+@gives(shapes.DoNotCallEntry, 201)
 async def add_do_not_call() -> Response:
     """201 with the entry, or 200 with the one that was there."""
     body = await body_as(ListedNumberBody)
@@ -56,7 +62,9 @@ async def add_do_not_call() -> Response:
 
 
 @blueprint.delete("/v1/do_not_call/<entry>")
+@gives(Nothing)
 async def remove_do_not_call(entry: str) -> Response:
+    """Calls may go there again."""
     org_id = caller().org_id
     if not await _door().submit(RemoveFromDoNotCall(org_id, _e164(entry, org_id))):
         raise not_found("entry", entry)
@@ -65,6 +73,8 @@ async def remove_do_not_call(entry: str) -> Response:
 
 @blueprint.get("/v1/blocked_callers")
 @asks(Cursor)
+@gives(shapes.BlockedCallerPage)
+@fails("not_found")
 async def get_blocked_callers() -> Response:
     """Numbers whose calls are rejected, newest first."""
     return await _page(blocked_callers, blocked_caller_object)
@@ -72,6 +82,8 @@ async def get_blocked_callers() -> Response:
 
 @blueprint.post("/v1/blocked_callers")
 @takes(ListedNumberBody)
+@gives(shapes.BlockedCaller, 200, "It was there.")
+@gives(shapes.BlockedCaller, 201)
 async def block_caller() -> Response:
     """201 with the entry, or 200 with the one that was there."""
     body = await body_as(ListedNumberBody)
@@ -80,8 +92,9 @@ async def block_caller() -> Response:
 
 
 @blueprint.delete("/v1/blocked_callers/<entry>")
-@asks(Cursor)
+@gives(Nothing)
 async def unblock_caller(entry: str) -> Response:
+    """Take calls from there again."""
     org_id = caller().org_id
     if not await _door().submit(UnblockCaller(org_id, _e164(entry, org_id))):
         raise not_found("entry", entry)

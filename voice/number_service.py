@@ -19,7 +19,7 @@ from billing.rating import Terms
 from config.clock import Clock, new_id, now_ms
 from config.database import Database, Unavailable
 from config.door import Busy, Door, Down
-from config.errors import ApiError, invalid, not_found
+from config.errors import ApiError, invalid, not_found, refused
 from config.settings import Settings
 from voice import twiml
 from voice.calls import oldest_active_number
@@ -35,12 +35,6 @@ log = structlog.get_logger(__name__)
 
 TICK_SECONDS = 5.0
 GIVE_UP_AT_LEAST_MS = 60_000
-_REFUSAL_STATUS = {
-    "carrier_busy": 503,
-    "carrier_unreachable": 502,
-    "carrier_refuses_us": 502,
-    "number_unavailable": 409,
-}
 
 
 def numbers_service() -> "Numbers":
@@ -140,7 +134,7 @@ class Numbers:
                 return None
             case DialRefused(code, message):
                 await self.door.submit(EndPurchase(row["id"], new_id(), None))
-                return ApiError(_REFUSAL_STATUS.get(code, 400), code, message, field="phone_number")
+                return refused(code, message, field="phone_number")
         if await self._look_up(row) == "active":
             return None
         message = (
@@ -230,7 +224,7 @@ class Numbers:
             raise row
         outcome = await self.carrier.say(e164, from_number, twiml.tell_code(code))
         if isinstance(outcome, DialRefused):
-            raise ApiError(_REFUSAL_STATUS.get(outcome.code, 400), outcome.code, outcome.message, field="e164")
+            raise refused(outcome.code, outcome.message, field="e164")
         return verified_object(row)
 
     async def confirm_code(self, org_id: str, e164: str, code: str) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from accounts.auth import caller, require_key
 from config.egress import LONGEST_URL
 from config.errors import invalid, not_found
 from config.http import Cursor, answer, body_as, query_as
-from config.openapi import asks, takes
+from config.openapi import asks, fails, gives, takes
+from config.shapes import Nothing
+from voice import shapes
 from voice.agent_service import Id, Language, LongText
 from voice.number_service import numbers_service
 from voice.numbers import is_own_number, list_numbers
@@ -22,6 +24,9 @@ from voice.verified_numbers import list_verified, verified_object
 blueprint = Blueprint("numbers", __name__)
 blueprint.before_request(require_key)
 
+UNCALLABLE = ("country_not_allowed", "invalid_number", "number_not_allowed")
+CARRIER_FAILS = ("carrier_busy", "carrier_refused", "carrier_refuses_us", "carrier_unreachable")
+CARRIER_REFUSES = ("caller_id_not_verified", "invalid_from_number", "number_not_verified", "number_unreachable")
 E164 = Annotated[StrictStr, StringConstraints(max_length=16)]
 
 
@@ -46,7 +51,7 @@ class InboundBody(BaseModel, extra="forbid"):
     """Full replace: what is not given is cleared, and the default agent's takes its place."""
 
     enabled: StrictBool
-    prompt: LongText | None = None
+    prompt: LongText | None = Field(None, examples=["Take a message."])
     returns: Returns | None = None
     webhook_url: Annotated[StrictStr, StringConstraints(max_length=LONGEST_URL)] | None = None
     language: Language | None = None
@@ -61,21 +66,25 @@ class InboundBody(BaseModel, extra="forbid"):
 class ChangeNumberBody(BaseModel, extra="forbid"):
     """What is not given stays; null clears. `fallback_number` must be verified."""
 
-    friendly_name: Annotated[StrictStr, StringConstraints(strip_whitespace=True, max_length=64)] | None = None
+    friendly_name: Annotated[StrictStr, StringConstraints(strip_whitespace=True, max_length=64)] | None = Field(
+        None, examples=["Front desk"]
+    )
     inbound_agent_id: Id | None = None
     fallback_number: E164 | None = None
 
 
 class VerifiedNumberBody(BaseModel, extra="forbid"):
-    e164: E164
+    e164: E164 = Field(examples=["+14155550123"])
 
 
 class CodeBody(BaseModel, extra="forbid"):
-    code: Annotated[StrictStr, StringConstraints(pattern=r"^\d{6}$")]
+    code: Annotated[StrictStr, StringConstraints(pattern=r"^\d{6}$"), Field(examples=["123456"])]
 
 
 @blueprint.get("/v1/numbers")
 @asks(ListNumbersQuery)
+@gives(shapes.NumberPage)
+@fails("not_found")
 async def get_numbers() -> Response:
     """Newest first."""
     query = query_as(ListNumbersQuery)
@@ -92,6 +101,8 @@ async def get_numbers() -> Response:
 
 @blueprint.get("/v1/numbers/available")
 @asks(AvailableNumbersQuery)
+@gives(list[shapes.AvailableNumber])
+@fails("country_not_allowed", "carrier_unreachable")
 async def get_available_numbers() -> Response:
     """What can be bought, as a bare array."""
     query = query_as(AvailableNumbersQuery)
@@ -103,18 +114,31 @@ async def get_available_numbers() -> Response:
 
 @blueprint.post("/v1/numbers/purchase")
 @takes(PurchaseBody)
+@gives(shapes.Number)
+@fails(
+    *UNCALLABLE,
+    *CARRIER_FAILS,
+    "insufficient_credit",
+    "number_needs_address",
+    "number_unavailable",
+    "organisation_suspended",
+    "purchase_unresolved",
+)
 async def purchase_number() -> Response:
     """Buy a number from credit, now and every month after. Inbound calls are rejected until somebody answers them."""
     return answer(await numbers_service().purchase(caller().org_id, (await body_as(PurchaseBody)).phone_number))
 
 
 @blueprint.get("/v1/numbers/<number_id>")
+@gives(shapes.Number)
 async def get_number(number_id: str) -> Response:
     return answer(await numbers_service().show(caller().org_id, number_id))
 
 
 @blueprint.patch("/v1/numbers/<number_id>")
 @takes(ChangeNumberBody)
+@gives(shapes.Number)
+@fails(*UNCALLABLE, "agent_not_inbound", "number_not_verified")
 async def change_number(number_id: str) -> Response:
     """Its name, its inbound agent, and where callers go while calls are paused."""
     body = await body_as(ChangeNumberBody)
@@ -123,6 +147,7 @@ async def change_number(number_id: str) -> Response:
 
 
 @blueprint.delete("/v1/numbers/<number_id>")
+@gives(Nothing)
 async def release_number(number_id: str) -> Response:
     """Give it back. The month already paid is not refunded."""
     await numbers_service().release(caller().org_id, number_id)
@@ -131,6 +156,8 @@ async def release_number(number_id: str) -> Response:
 
 @blueprint.put("/v1/numbers/<number_id>/inbound")
 @takes(InboundBody)
+@gives(shapes.Number)
+@fails("invalid_url", "number_has_inbound_agent")
 async def set_inbound(number_id: str) -> Response:
     """Who answers a number that has no inbound agent. Disabled: callers are rejected."""
     changes = (await body_as(InboundBody)).changes()
@@ -140,7 +167,9 @@ async def set_inbound(number_id: str) -> Response:
 
 
 @blueprint.get("/v1/verified_numbers")
+@gives(shapes.EveryVerifiedNumber)
 async def get_verified_numbers() -> Response:
+    """Numbers that calls may be forwarded to, also those whose code has not come back yet; newest first."""
     async with numbers_service().database.read() as connection:
         found = await list_verified(connection, caller().org_id)
     return answer({"data": [verified_object(row) for row in found]})
@@ -148,6 +177,8 @@ async def get_verified_numbers() -> Response:
 
 @blueprint.post("/v1/verified_numbers")
 @takes(VerifiedNumberBody)
+@gives(shapes.VerifiedNumber, 201)
+@fails(*UNCALLABLE, *CARRIER_FAILS, *CARRIER_REFUSES, "no_number", "too_many_codes")
 async def verify_number() -> Response:
     """Have a code told there by telephone, free of charge; confirm it to make the number yours to forward to."""
     return answer(await numbers_service().tell_code(caller().org_id, (await body_as(VerifiedNumberBody)).e164), 201)
@@ -155,11 +186,16 @@ async def verify_number() -> Response:
 
 @blueprint.post("/v1/verified_numbers/<e164>/confirm")
 @takes(CodeBody)
+@gives(shapes.VerifiedNumber)
+@fails("code_expired", "wrong_code")
 async def confirm_number(e164: str) -> Response:
+    """Say the code that was told there."""
     return answer(await numbers_service().confirm_code(caller().org_id, e164, (await body_as(CodeBody)).code))
 
 
 @blueprint.delete("/v1/verified_numbers/<e164>")
+@gives(Nothing)
 async def forget_number(e164: str) -> Response:
+    """Calls are not forwarded there any more."""
     await numbers_service().forget_verified(caller().org_id, e164)
     return answer({})

@@ -17,7 +17,8 @@ from config.door import Door
 from config.egress import LONGEST_URL, Egress, Refused
 from config.errors import ApiError, invalid, not_found
 from config.http import Cursor, answer, body_as, query_as
-from config.openapi import asks, takes
+from config.openapi import asks, fails, gives, takes
+from webhooks import shapes
 from webhooks.deliveries import Redeliver, attempts_of, find_delivery, list_deliveries
 from webhooks.endpoints import (
     MOST_ENDPOINTS,
@@ -65,7 +66,7 @@ class ChangeEndpointBody(BaseModel, extra="forbid"):
     url: StrictStr = Field("", max_length=LONGEST_URL)
     description: Description | None = None
     enabled_events: Events = Field(default_factory=list)
-    status: Literal["enabled", "disabled"] = "enabled"
+    status: Literal["enabled", "disabled"] = Field("enabled", examples=["enabled"])
 
 
 class ListDeliveriesQuery(Cursor):
@@ -77,6 +78,8 @@ class ListDeliveriesQuery(Cursor):
 
 @blueprint.post("/v1/webhook_endpoints")
 @takes(CreateEndpointBody)
+@gives(shapes.EndpointWithSecret, 201)
+@fails("invalid_url", "too_many_endpoints")
 async def create_endpoint() -> Response:
     """The answer carries the signing secret, this once. The endpoint hears of calls that begin from now on."""
     body = await body_as(CreateEndpointBody)
@@ -90,14 +93,18 @@ async def create_endpoint() -> Response:
 
 
 @blueprint.get("/v1/webhook_endpoints")
+@gives(shapes.EndpointPage)
 async def get_endpoints() -> Response:
+    """All of them."""
     async with _database().read() as connection:
         rows = await list_endpoints(connection, caller().org_id)
     return answer({"data": [endpoint_object(row) for row in rows], "has_more": False})
 
 
 @blueprint.get("/v1/webhook_endpoints/<endpoint_id>")
+@gives(shapes.Endpoint)
 async def get_endpoint(endpoint_id: str) -> Response:
+    """An endpoint, without its secret."""
     async with _database().read() as connection:
         row = await find_endpoint(connection, caller().org_id, endpoint_id)
     if row is None:
@@ -107,6 +114,8 @@ async def get_endpoint(endpoint_id: str) -> Response:
 
 @blueprint.patch("/v1/webhook_endpoints/<endpoint_id>")
 @takes(ChangeEndpointBody)
+@gives(shapes.Endpoint)
+@fails("invalid_url")
 async def change_endpoint(endpoint_id: str) -> Response:
     """Deliveries already written keep the address they were made for."""
     body = await body_as(ChangeEndpointBody)
@@ -120,6 +129,7 @@ async def change_endpoint(endpoint_id: str) -> Response:
 
 
 @blueprint.delete("/v1/webhook_endpoints/<endpoint_id>")
+@gives(shapes.EndpointDeleted)
 async def delete_endpoint(endpoint_id: str) -> Response:
     """Nothing more is sent to it; its past deliveries stay readable."""
     if not await _door().submit(DeleteEndpoint(endpoint_id, caller().org_id)):
@@ -128,6 +138,7 @@ async def delete_endpoint(endpoint_id: str) -> Response:
 
 
 @blueprint.post("/v1/webhook_endpoints/<endpoint_id>/rotate_secret")
+@gives(shapes.EndpointWithSecret)
 async def rotate_secret(endpoint_id: str) -> Response:
     """A new signing secret, shown this once; the old one signs nothing more."""
     secret = new_secret()
@@ -138,6 +149,8 @@ async def rotate_secret(endpoint_id: str) -> Response:
 
 
 @blueprint.post("/v1/webhook_endpoints/<endpoint_id>/test")
+@gives(shapes.Delivery)
+@fails("endpoint_disabled")
 async def send_test(endpoint_id: str) -> Response:
     """Send `webhook.test`, whatever the endpoint subscribes to. The answer is the delivery."""
     result = await _door().submit(SendTest(new_id(), caller().org_id, endpoint_id))
@@ -149,6 +162,7 @@ async def send_test(endpoint_id: str) -> Response:
 
 
 @blueprint.get("/v1/webhook_secret")
+@gives(shapes.SecretState)
 async def get_default_secret() -> Response:
     """About the secret that signs deliveries to a call's own `webhook_url`; it is shown only when it is rotated."""
     async with _database().read() as connection:
@@ -158,6 +172,7 @@ async def get_default_secret() -> Response:
 
 
 @blueprint.post("/v1/webhook_secret/rotate")
+@gives(shapes.NewSecret)
 async def rotate_default_secret() -> Response:
     """A new secret for deliveries to calls' own `webhook_url`, shown this once; the old one signs nothing more."""
     row = await _door().submit(RotateDefaultSecret(caller().org_id, new_secret()))
@@ -166,6 +181,8 @@ async def rotate_default_secret() -> Response:
 
 @blueprint.get("/v1/webhook_deliveries")
 @asks(ListDeliveriesQuery)
+@gives(shapes.DeliveryPage)
+@fails("not_found")
 async def get_deliveries() -> Response:
     """Newest first."""
     query = query_as(ListDeliveriesQuery)
@@ -182,6 +199,7 @@ async def get_deliveries() -> Response:
 
 
 @blueprint.get("/v1/webhook_deliveries/<delivery_id>")
+@gives(shapes.DeliveryDetail)
 async def get_delivery(delivery_id: str) -> Response:
     """With the body and every attempt."""
     async with _database().read() as connection:
@@ -193,6 +211,8 @@ async def get_delivery(delivery_id: str) -> Response:
 
 
 @blueprint.post("/v1/webhook_deliveries/<delivery_id>/redeliver")
+@gives(shapes.Delivery)
+@fails("endpoint_disabled")
 async def redeliver(delivery_id: str) -> Response:
     """Send the same event again, with the same id, at once and on a new schedule."""
     org_id = caller().org_id
