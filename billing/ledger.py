@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from accounts.tables import organisations
 from billing.low_balance import tell_of_wallet
-from billing.posting import CREDIT_CHANGES, Posting, Present, Refusal, Transfer, post
+from billing.posting import Posting, Present, Refusal, Transfer, post
 from billing.rating import Terms
-from billing.tables import transfers, wallets
+from billing.tables import CHANGES_CREDIT, IS_CREDIT_CHANGE, transfers, wallets
 from billing.wallet import Wallet
 from config.rows import Read, Row, Rows
 
@@ -111,11 +111,13 @@ async def list_transfers(
     call_id: str | None = None,
 ) -> list[dict[str, Any]]:
     """Newest first. `before` and `after` are sequence numbers; with `after`, the page nearest to it."""
-    query = select(transfers).where(transfers.c.org_id == org_id)
-    if call_id is not None:
-        query = query.where(transfers.c.call_id == call_id)
+    query = select(transfers)
+    if call_id is None:
+        query = query.where(transfers.c.org_id == org_id)
+    else:  # few: by the call's index, and not through all that the organisation has
+        query = query.where(transfers.c.call_id == call_id, transfers.c.org_id.concat("") == org_id)
     if without_holds:
-        query = query.where(transfers.c.kind.in_(CREDIT_CHANGES))
+        query = query.where(text(CHANGES_CREDIT), true() == IS_CREDIT_CHANGE)
     if after is not None:
         query = query.where(transfers.c.sequence > after).order_by(transfers.c.sequence)
     else:

@@ -49,7 +49,6 @@ KINDS = {
     "dispute_won": Kind(+1, "disputes"),
     "adjustment": Kind(0, "adjustments"),
 }
-CREDIT_CHANGES = tuple(kind for kind in KINDS if kind not in (HOLD, RELEASE))
 
 
 class Posting(NamedTuple):

@@ -18,11 +18,16 @@ from sqlalchemy import (
     Table,
     Text,
     event,
+    literal_column,
     text,
 )
 
 from billing.triggers import APPEND_ONLY
 from config.database import metadata
+
+CHANGES_CREDIT = "kind NOT IN ('hold', 'release')"
+IS_CREDIT_CHANGE = literal_column(f"({CHANGES_CREDIT})", Boolean)
+"""Of a transfer: it changes the balance. Only the very same words find their index."""
 
 wallets = Table(
     "wallets",
@@ -56,24 +61,39 @@ transfers = Table(
     CheckConstraint("amount >= 0", name="amount_not_negative"),
     CheckConstraint("kind <> 'hold' or balance_after >= held_after", name="hold_is_covered"),
     Index(None, "org_id", "sequence", unique=True),
+    Index(
+        "ix_transfers_credit_changes",  # what changed a balance, however many holds came back whole in between
+        "org_id",
+        IS_CREDIT_CHANGE,  # tells SQLite that it is the better one
+        "sequence",
+        postgresql_where=text(CHANGES_CREDIT),
+        sqlite_where=text(CHANGES_CREDIT),
+    ),
 )
 for _dialect, _statements in APPEND_ONLY.items():
     for _statement in _statements:
         event.listen(transfers, "after_create", DDL(_statement).execute_if(dialect=_dialect))  # type: ignore[no-untyped-call]
 
-usage = Table(
-    "usage_quarter_hours",
-    metadata,
-    Column("id", Text, primary_key=True),  # "<org_id>:<quarter_at>"
-    Column("org_id", String(36), nullable=False),
-    Column("quarter_at", BigInteger, nullable=False),  # start of the UTC quarter hour in which the call ended
-    Column("calls", Integer, nullable=False, info={"counter": True}),
-    Column("billed_calls", Integer, nullable=False, info={"counter": True}),
-    Column("connected_seconds", BigInteger, nullable=False, info={"counter": True}),
-    Column("unbilled_seconds", BigInteger, nullable=False, info={"counter": True}),
-    Column("charged_milli_cents", BigInteger, nullable=False, info={"counter": True}),
-    Index(None, "org_id", "quarter_at"),
-)
+
+def _rollup(name: str, start: str) -> Table:
+    """Counters of the calls that ended in each span of time that begins at `start`."""
+    return Table(
+        name,
+        metadata,
+        Column("id", Text, primary_key=True),  # "<org_id>:<start>"
+        Column("org_id", String(36), nullable=False),
+        Column(start, BigInteger, nullable=False),
+        Column("calls", Integer, nullable=False, info={"counter": True}),
+        Column("billed_calls", Integer, nullable=False, info={"counter": True}),
+        Column("connected_seconds", BigInteger, nullable=False, info={"counter": True}),
+        Column("unbilled_seconds", BigInteger, nullable=False, info={"counter": True}),
+        Column("charged_milli_cents", BigInteger, nullable=False, info={"counter": True}),
+        Index(None, "org_id", start),
+    )
+
+
+usage = _rollup("usage_quarter_hours", "quarter_at")
+usage_days = _rollup("usage_days", "day_at")  # of UTC: what whole days add up to, so that months are few rows
 
 _UNFINISHED = text("status IN ('pending', 'processing', 'review')")
 
@@ -177,6 +197,24 @@ auto_recharges = Table(
     Column("updated_at", BigInteger, nullable=False),
     Index("ix_auto_recharges_on", "id", postgresql_where=_RECHARGES_ON, sqlite_where=_RECHARGES_ON),
     Index("ix_auto_recharges_link_due", "id", postgresql_where=_LINK_DUE, sqlite_where=_LINK_DUE),
+)
+
+spending = Table(
+    "spending",
+    metadata,
+    Column("id", String(36), primary_key=True),  # the organisation's or the API key's
+    Column("org_id", String(36), nullable=False, index=True),
+    Column("scope", String(12), nullable=False),  # billing.spending.Scope
+    Column("daily_cap_milli_cents", BigInteger, nullable=True),
+    Column("monthly_cap_milli_cents", BigInteger, nullable=True),
+    Column("max_concurrent_calls", Integer, nullable=True),
+    Column("allowed_countries", JSON(none_as_null=True), nullable=True),
+    # billing.spending.Spent:
+    Column("open_calls", Integer, nullable=False),
+    Column("held_milli_cents", BigInteger, nullable=False),
+    Column("day", String(10), nullable=False),
+    Column("day_milli_cents", BigInteger, nullable=False),
+    Column("month_milli_cents", BigInteger, nullable=False),
 )
 
 operator_actions = Table(

@@ -1,13 +1,14 @@
-"""The usage rollup: what calls used and cost, in UTC quarter hours by the time they ended.
+"""The usage rollup: what calls used and cost, in quarter hours and in days of UTC by the time they ended.
 
 Invariant: it is written by the fold that settles or corrects a call, so it always adds up to the ledger's charges, and
 a page that shows it costs the same at a thousand and at a million calls.
 """
 
-from billing.tables import usage
+from billing.tables import usage, usage_days
 from config.rows import Rows
 
 QUARTER_MS = 15 * 60_000
+DAY_MS = 86_400_000
 
 
 def count_call(
@@ -43,5 +44,6 @@ def count_correction(
 
 
 def _add(rows: Rows, org_id: str, ended_at: int, **counters: int) -> None:
-    quarter_at = ended_at - ended_at % QUARTER_MS
-    rows.add(usage, f"{org_id}:{quarter_at}", {"org_id": org_id, "quarter_at": quarter_at}, counters)
+    for table, name, length in ((usage, "quarter_at", QUARTER_MS), (usage_days, "day_at", DAY_MS)):
+        start = ended_at - ended_at % length
+        rows.add(table, f"{org_id}:{start}", {"org_id": org_id, name: start}, counters)

@@ -1,18 +1,23 @@
-"""Usage by day and by month of an organisation's own time zone, from the quarter-hour rollup.
+"""Usage by day and by month of an organisation's own time zone, from the rollup.
 
-Invariant: every zone's midnight falls on a quarter hour of UTC, so that days are exact sums of the rollup; the cost
-of a report depends on its span, not on how many calls there were.
+Invariant: every zone's midnight falls on a quarter hour of UTC, so that days are exact sums of quarter hours, and
+months of whole days of UTC and the quarter hours at either end; the cost of a report depends on its span, not on how
+many calls there were.
 """
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from operator import add
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, select
+from sqlalchemy import Row, func, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.tables import usage
+from billing.tables import usage, usage_days
+from billing.usage import DAY_MS
 
 LONGEST_SPAN_DAYS = 400
 
@@ -51,21 +56,34 @@ def days_between(first: date, last: date) -> Iterable[date]:
     return (first + timedelta(days=n) for n in range((last - first).days + 1))
 
 
+_SUMS = [func.sum(usage.c[name]).label(name) for name in Usage.__slots__]
+
+
 async def daily(connection: AsyncConnection, org_id: str, first: date, last: date, zone: ZoneInfo) -> dict[date, Usage]:
     """One entry for every day from `first` to `last`, both included; days without calls are zero."""
     assert (last - first).days < LONGEST_SPAN_DAYS
-    query = select(usage).where(
-        usage.c.org_id == org_id,
-        usage.c.quarter_at >= midnight_ms(first, zone),
-        usage.c.quarter_at < midnight_ms(last + timedelta(days=1), zone),
-    )
     found = dict.fromkeys(days_between(first, last), Usage())
-    for row in await connection.execute(query):
-        day = day_of(row.quarter_at, zone)
-        found[day] += Usage(
-            row.calls, row.billed_calls, row.connected_seconds, row.unbilled_seconds, row.charged_milli_cents
+    for days in _runs(list(found), zone):
+        start, end = midnight_ms(days[0], zone), midnight_ms(days[-1] + timedelta(days=1), zone)
+        number = ((usage.c.quarter_at - start) // DAY_MS).label("number")
+        query = select(number, *_SUMS).where(
+            usage.c.org_id == org_id, usage.c.quarter_at >= start, usage.c.quarter_at < end
         )
+        for number_, *sums in await connection.execute(query.group_by("number")):
+            found[days[min(number_, len(days) - 1)]] += Usage(*map(int, sums))
     return found
+
+
+def _runs(days: Sequence[date], zone: ZoneInfo) -> Iterator[list[date]]:
+    """Days that follow one another, each of 24 hours, together; a day on which the clocks change alone."""
+    run: list[date] = []
+    for day in days:
+        if midnight_ms(day + timedelta(days=1), zone) - midnight_ms(day, zone) == DAY_MS:
+            run.append(day)
+            continue
+        yield from filter(None, (run, [day]))
+        run = []
+    yield from filter(None, (run,))
 
 
 async def monthly(
@@ -73,22 +91,39 @@ async def monthly(
 ) -> dict[date, Usage]:
     """The last `months` months that had calls, newest first, keyed by their first day; the current one always."""
     current = day_of(now, zone).replace(day=1)
-    found: dict[date, Usage] = {}
-    first = current
-    for _ in range(months):
-        found[first] = await _total(connection, org_id, first, _next_month(first), zone)
-        first = (first - timedelta(days=1)).replace(day=1)
-    return {month: used for month, used in found.items() if month == current or used.calls}
+    firsts = [_next_month(current), current]
+    while len(firsts) <= months:
+        firsts.append((firsts[-1] - timedelta(days=1)).replace(day=1))
+    starts = [midnight_ms(first, zone) for first in firsts[::-1]]
+    sums = [[0] * len(Usage.__slots__) for _ in starts]
+    for row in [
+        *await _whole_days(connection, org_id, starts),
+        *await _cut_days(connection, org_id, starts),
+    ]:
+        number = bisect_right(starts, row[0]) - 1
+        sums[number] = list(map(add, sums[number], row[1:]))
+    totals = {first: Usage(*each) for first, each in zip(firsts[1:], sums[-2::-1], strict=True)}
+    return {month: used for month, used in totals.items() if month == current or used.calls}
 
 
-async def _total(connection: AsyncConnection, org_id: str, first: date, end: date, zone: ZoneInfo) -> Usage:
-    sums = [func.coalesce(func.sum(usage.c[name]), 0) for name in Usage.__slots__]
-    query = select(*sums).where(
-        usage.c.org_id == org_id,
-        usage.c.quarter_at >= midnight_ms(first, zone),
-        usage.c.quarter_at < midnight_ms(end, zone),
+async def _whole_days(connection: AsyncConnection, org_id: str, starts: Sequence[int]) -> list[Row[Any]]:
+    """The days of UTC from the first start to the last that none of them cuts in two."""
+    at, cut = usage_days.c.day_at, {start - start % DAY_MS for start in starts if start % DAY_MS}
+    query = select(at, *(usage_days.c[name] for name in Usage.__slots__)).where(
+        usage_days.c.org_id == org_id, at >= starts[0], at < starts[-1]
     )
-    return Usage(*(int(value) for value in (await connection.execute(query)).one()))
+    return [row for row in await connection.execute(query) if row[0] not in cut]
+
+
+async def _cut_days(connection: AsyncConnection, org_id: str, starts: Sequence[int]) -> list[Row[Any]]:
+    """The quarter hours of the days of UTC in which one of the starts is, from the first start to the last."""
+    at, cut = usage.c.quarter_at, [start - start % DAY_MS for start in starts if start % DAY_MS]
+    if not cut:
+        return []
+    columns = [at, *(usage.c[name] for name in Usage.__slots__)]
+    each = (select(*columns).where(usage.c.org_id == org_id, at >= day, at < day + DAY_MS) for day in cut)
+    query = union_all(*each)  # with OR, SQLite would read the whole year
+    return [row for row in await connection.execute(query) if starts[0] <= row[0] < starts[-1]]
 
 
 def _next_month(first: date) -> date:

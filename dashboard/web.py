@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 import werkzeug.wrappers
 from quart import Blueprint, Response, current_app, redirect, request, send_from_directory
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from accounts.sessions import Member, check_form, csrf_token, member
@@ -29,7 +29,7 @@ from dashboard import urls, views
 from dashboard.format import Clock
 from dashboard.render import CONTENT_SECURITY_POLICY, STATIC, policy_for_payments, render
 from dashboard.wallet_view import WalletFacts, pill
-from voice.tables import calls
+from voice.tables import IS_LIVE, calls
 
 AnyResponse = Response | werkzeug.wrappers.Response
 THEMES = ("system", "light", "dark")
@@ -111,7 +111,7 @@ async def wallet_facts(connection: AsyncConnection, person: Member) -> WalletFac
         person.max_call_duration_seconds or settings().max_call_duration_seconds, settings().max_call_duration_seconds
     )
     hold = hold_milli_cents(longest, rate)
-    live = select(func.count()).where(calls.c.org_id == person.org_id, calls.c.reservation_status == "reserved")
+    live = select(func.count()).select_from(calls).where(calls.c.org_id == person.org_id, text(IS_LIVE))
     status = wallet.status(hold)
     return WalletFacts(
         balance=wallet.balance,

@@ -7,13 +7,17 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, Select, TextClause, select, text, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.rows import Row, Rows
 from voice.call import Call
-from voice.tables import calls, evidence, numbers
+from voice.tables import IS_FINAL, IS_LIVE, call_state, calls, evidence, numbers
 from voice.vocabulary import AnsweredBy, BillingReason, CallStatus, DialState, ReservationStatus
+
+DIRECTIONS = ("inbound", "outbound")
+LIVE = frozenset(status for status in CallStatus if not status.is_final)
+VOICEMAIL = "voicemail"
 
 CALL_FIELDS = tuple(field.name for field in fields(Call))
 _ENUMS: dict[str, Any] = {
@@ -67,25 +71,59 @@ async def list_calls(
     agent_id: str | None = None,
     voicemail: bool | None = None,
 ) -> list[dict[str, Any]]:
-    """Newest first; with `ending_before`, the page nearest to it. Ids are in order of creation."""
-    query = select(calls).where(calls.c.org_id == org_id)
-    if direction is not None:
-        query = query.where(calls.c.direction == direction)
-    if statuses:
-        query = query.where(calls.c.status.in_(statuses))
-    if agent_id is not None:
-        query = query.where(calls.c.agent_id == agent_id)
-    if voicemail is not None:
-        machine = calls.c.verdict == AnsweredBy.MACHINE
-        query = query.where(machine if voicemail else or_(calls.c.verdict.is_(None), ~machine))
-    if starting_after is not None:
-        query = query.where(calls.c.id < starting_after)
-    if ending_before is not None:
-        query = query.where(calls.c.id > ending_before).order_by(calls.c.id)
+    """Newest first; with `ending_before`, the page nearest to it. Ids are in order of creation.
+
+    Among unanswered calls, `voicemail` tells those that a machine answered from the rest.
+    """
+
+    ids = calls.c.id
+
+    def page(query: Select[Any]) -> Select[Any]:
+        return query.order_by(ids.desc() if ending_before is None else ids).limit(limit)
+
+    def within(query: Select[Any], id_: ColumnElement[str]) -> Select[Any]:
+        query = query.where(calls.c.org_id == org_id)
+        query = query if starting_after is None else query.where(id_ < starting_after)
+        return query if ending_before is None else query.where(id_ > ending_before)
+
+    if direction or statuses or agent_id:
+        live, final = _conditions(direction, _states(statuses, voicemail), agent_id)
+        parts = [page(within(select(ids).where(*each), ids)) for each in final]
+        parts += [within(select(ids).where(*each), ids.concat("")) for each in live]  # few: their index, and no other
+        query = select(calls).where(ids.in_(union_all(*(select(part.subquery().c.id) for part in parts))))
     else:
-        query = query.order_by(calls.c.id.desc())
-    found = [dict(row) for row in (await connection.execute(query.limit(limit))).mappings()]
-    return found[::-1] if ending_before is not None else found
+        query = within(select(calls), ids)
+    rows = [dict(row) for row in (await connection.execute(page(query))).mappings()]
+    return rows if ending_before is None else rows[::-1]
+
+
+def _states(statuses: tuple[str, ...], voicemail: bool | None) -> list[str]:
+    """What is in the indexes for these statuses."""
+    wanted: list[str] = [*(statuses or CallStatus)]
+    if CallStatus.NO_ANSWER in wanted and voicemail is not False:
+        wanted.append(VOICEMAIL)
+        if voicemail:
+            wanted.remove(CallStatus.NO_ANSWER)
+    return wanted
+
+
+Conditions = tuple[ColumnElement[bool] | TextClause, ...]
+
+
+def _conditions(
+    direction: str | None, states: list[str], agent_id: str | None
+) -> tuple[list[Conditions], list[Conditions]]:
+    """The filter in parts, (live, final), each of which an index answers: what is rare is found as fast as the rest."""
+    by_agent = () if agent_id is None else (calls.c.agent_id == agent_id,)
+    directions = DIRECTIONS if direction is None else (direction,)
+    live = [state for state in states if state in LIVE]
+    final = [
+        (text(IS_FINAL), call_state == state, calls.c.direction == each, *by_agent)
+        for state in sorted(set(states).difference(live))
+        for each in directions
+    ]
+    going = (text(IS_LIVE), calls.c.status.in_(live), calls.c.direction.in_(directions), *by_agent)
+    return [going] if live else [], final
 
 
 async def evidence_of(connection: AsyncConnection, call_id: str) -> list[dict[str, Any]]:

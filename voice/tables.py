@@ -6,12 +6,32 @@ cold are what a decision never looks at: written once at creation, or by whoever
 Hot tables carry no foreign keys: the door has the organisation's row locked when it writes them.
 """
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, ForeignKey, Index, Integer, String, Table, Text, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    literal_column,
+    text,
+)
 
 from config.database import metadata
 
 COLD = {"cold": True}
 JSON_COLUMN = JSON(none_as_null=True)
+
+IS_LIVE = "status IN ('queued', 'initiated', 'ringing', 'in_progress')"
+IS_FINAL = "status NOT IN ('queued', 'initiated', 'ringing', 'in_progress')"
+call_state = literal_column(
+    "(CASE WHEN status = 'no_answer' AND verdict = 'machine' THEN 'voicemail' ELSE status END)", String
+)
+"""What lists are filtered by. Indexes hold these three word for word, and only the very same words find them."""
 
 calls = Table(
     "calls",
@@ -31,6 +51,7 @@ calls = Table(
     Column("amd_asked", Boolean, nullable=False),
     Column("hangs_up_on_machine", Boolean, nullable=False),
     Column("agent_id", String(36)),
+    Column("api_key_id", String(36)),  # which placed it
     Column("twilio_call_sid", String(64), unique=True),
     Column("unresolved_pair", Text),
     Column("reservation_status", String(8)),
@@ -63,7 +84,6 @@ calls = Table(
     Column("hangup_cause", Text),
     Column("notifies", Boolean, nullable=False),
     Column("awaits_result", Boolean, nullable=False),
-    Column("api_key_id", String(36), info=COLD),
     Column("prompt", Text, info=COLD),
     Column("persona", Text, info=COLD),
     Column("instructions", Text, info=COLD),
@@ -87,11 +107,25 @@ calls = Table(
     Column("webhook_error", Text, info=COLD),
     Index(None, "org_id", "id"),
     Index(
-        "ix_calls_live",  # what holds credit now
+        "ix_calls_final_by_state",  # written once, when a call has ended
         "org_id",
-        postgresql_where=text("reservation_status = 'reserved'"),
-        sqlite_where=text("reservation_status = 'reserved'"),
+        call_state,
+        "direction",
+        "id",
+        postgresql_where=text(IS_FINAL),
+        sqlite_where=text(IS_FINAL),
     ),
+    Index(
+        "ix_calls_final_by_agent",
+        "org_id",
+        "agent_id",
+        call_state,
+        "direction",
+        "id",
+        postgresql_where=text(f"{IS_FINAL} AND agent_id IS NOT NULL"),
+        sqlite_where=text(f"{IS_FINAL} AND agent_id IS NOT NULL"),
+    ),
+    Index("ix_calls_live", "org_id", "status", postgresql_where=text(IS_LIVE), sqlite_where=text(IS_LIVE)),
     Index(
         "ix_calls_due_at",
         "due_at",

@@ -1,4 +1,4 @@
--- Made from the migrations with this digest, by `make schema`: 896354e3603085228e9f67b92f7a336bcf52606ffbfb886daf352664137a1366
+-- Made from the migrations with this digest, by `make schema`: 91ac8ee54e4218f6af39534564f38bbe445e85d9a909a10395ab0e5564517d03
 CREATE TABLE agent_numbers (
 	id TEXT NOT NULL, 
 	org_id VARCHAR(36) NOT NULL, 
@@ -106,6 +106,7 @@ CREATE TABLE calls (
 	amd_asked BOOLEAN NOT NULL, 
 	hangs_up_on_machine BOOLEAN NOT NULL, 
 	agent_id VARCHAR(36), 
+	api_key_id VARCHAR(36), 
 	twilio_call_sid VARCHAR(64), 
 	unresolved_pair TEXT, 
 	reservation_status VARCHAR(8), 
@@ -138,7 +139,6 @@ CREATE TABLE calls (
 	hangup_cause TEXT, 
 	notifies BOOLEAN NOT NULL, 
 	awaits_result BOOLEAN NOT NULL, 
-	api_key_id VARCHAR(36), 
 	prompt TEXT, 
 	persona TEXT, 
 	instructions TEXT, 
@@ -326,6 +326,21 @@ CREATE TABLE sessions (
 	CONSTRAINT pk_sessions PRIMARY KEY (id), 
 	CONSTRAINT fk_sessions_org_id FOREIGN KEY(org_id) REFERENCES organisations (id)
 );
+CREATE TABLE spending (
+	id VARCHAR(36) NOT NULL, 
+	org_id VARCHAR(36) NOT NULL, 
+	scope VARCHAR(12) NOT NULL, 
+	daily_cap_milli_cents BIGINT, 
+	monthly_cap_milli_cents BIGINT, 
+	max_concurrent_calls INTEGER, 
+	allowed_countries JSON, 
+	open_calls INTEGER NOT NULL, 
+	held_milli_cents BIGINT NOT NULL, 
+	day VARCHAR(10) NOT NULL, 
+	day_milli_cents BIGINT NOT NULL, 
+	month_milli_cents BIGINT NOT NULL, 
+	CONSTRAINT pk_spending PRIMARY KEY (id)
+);
 CREATE TABLE stripe_customers (
 	id TEXT NOT NULL, 
 	org_id VARCHAR(36) NOT NULL, 
@@ -416,6 +431,17 @@ CREATE TABLE turns (
 	total_ms INTEGER NOT NULL, 
 	model_ms INTEGER NOT NULL, 
 	CONSTRAINT pk_turns PRIMARY KEY (id)
+);
+CREATE TABLE usage_days (
+	id TEXT NOT NULL, 
+	org_id VARCHAR(36) NOT NULL, 
+	day_at BIGINT NOT NULL, 
+	calls INTEGER NOT NULL, 
+	billed_calls INTEGER NOT NULL, 
+	connected_seconds BIGINT NOT NULL, 
+	unbilled_seconds BIGINT NOT NULL, 
+	charged_milli_cents BIGINT NOT NULL, 
+	CONSTRAINT pk_usage_days PRIMARY KEY (id)
 );
 CREATE TABLE usage_quarter_hours (
 	id TEXT NOT NULL, 
@@ -526,7 +552,7 @@ CREATE INDEX ix_auto_recharges_on ON auto_recharges (id) WHERE is_enabled AND pa
 CREATE INDEX ix_blocked_callers_org_id ON blocked_callers (org_id);
 CREATE INDEX ix_calls_ask_at ON calls (ask_at) WHERE ask_at IS NOT NULL;
 CREATE INDEX ix_calls_due_at ON calls (due_at) WHERE due_at IS NOT NULL;
-CREATE INDEX ix_calls_live ON calls (org_id) WHERE reservation_status = 'reserved';
+CREATE INDEX ix_calls_live ON calls (org_id, status) WHERE status IN ('queued', 'initiated', 'ringing', 'in_progress');
 CREATE INDEX ix_calls_org_id_id ON calls (org_id, id);
 CREATE INDEX ix_calls_unresolved_pair ON calls (unresolved_pair) WHERE unresolved_pair IS NOT NULL;
 CREATE INDEX ix_do_not_call_org_id ON do_not_call (org_id);
@@ -537,6 +563,7 @@ CREATE INDEX ix_mails_due_at ON mails (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX ix_operator_actions_org_id ON operator_actions (org_id);
 CREATE INDEX ix_relay_tickets_call_id ON relay_tickets (call_id);
 CREATE INDEX ix_segments_call_id_sequence_no ON segments (call_id, sequence_no);
+CREATE INDEX ix_spending_org_id ON spending (org_id);
 CREATE INDEX ix_stripe_events_object_id ON stripe_events (object_id);
 CREATE INDEX ix_topup_reversals_open_disputes ON topup_reversals (id) WHERE kind = 'dispute' AND NOT is_closed;
 CREATE INDEX ix_topup_reversals_stripe_payment_intent_id ON topup_reversals (stripe_payment_intent_id);
@@ -548,6 +575,7 @@ CREATE INDEX ix_topups_unfinished ON topups (status, id) WHERE status IN ('pendi
 CREATE INDEX ix_transfers_call_id ON transfers (call_id);
 CREATE UNIQUE INDEX ix_transfers_org_id_sequence ON transfers (org_id, sequence);
 CREATE INDEX ix_turns_call_id ON turns (call_id);
+CREATE INDEX ix_usage_days_org_id_day_at ON usage_days (org_id, day_at);
 CREATE INDEX ix_usage_quarter_hours_org_id_quarter_at ON usage_quarter_hours (org_id, quarter_at);
 CREATE INDEX ix_verified_numbers_org_id ON verified_numbers (org_id);
 CREATE INDEX ix_webhook_attempts_delivery_id_id ON webhook_attempts (delivery_id, id);
@@ -566,6 +594,9 @@ CREATE INDEX ix_sessions_expires_at ON sessions (expires_at);
 CREATE INDEX ix_sessions_user_id ON sessions (user_id);
 CREATE INDEX ix_users_org_id ON users (org_id);
 CREATE INDEX ix_webhook_endpoints_listed_org_id ON webhook_endpoints (listed_org_id);
+CREATE INDEX ix_calls_final_by_agent ON calls (org_id, agent_id, (CASE WHEN status = 'no_answer' AND verdict = 'machine' THEN 'voicemail' ELSE status END), direction, id) WHERE status NOT IN ('queued', 'initiated', 'ringing', 'in_progress') AND agent_id IS NOT NULL;
+CREATE INDEX ix_calls_final_by_state ON calls (org_id, (CASE WHEN status = 'no_answer' AND verdict = 'machine' THEN 'voicemail' ELSE status END), direction, id) WHERE status NOT IN ('queued', 'initiated', 'ringing', 'in_progress');
+CREATE INDEX ix_transfers_credit_changes ON transfers (org_id, (kind NOT IN ('hold', 'release')), sequence) WHERE kind NOT IN ('hold', 'release');
 CREATE TRIGGER transfers_refuse_update BEFORE UPDATE ON transfers
         BEGIN SELECT RAISE(ABORT, 'transfers are never changed or deleted'); END;
 CREATE TRIGGER transfers_refuse_delete BEFORE DELETE ON transfers

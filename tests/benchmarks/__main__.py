@@ -5,13 +5,14 @@ import json
 import sys
 from pathlib import Path
 
-from tests.benchmarks import calls, door
+from tests.benchmarks import billing, calls, door
 from tests.benchmarks.report import Measurement, Result, as_json, as_table
 
 MEASUREMENTS: dict[str, Measurement] = {
     "door-sqlite": door.on_sqlite,
     "door-postgres": door.on_postgres,
     "calls": calls.over_http,
+    "billing": billing.over_http,
 }
 """Add yours here."""
 

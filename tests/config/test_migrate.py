@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, text
+from sqlalchemy import Column, Connection, text
 from sqlalchemy.exc import DatabaseError
 
 import config.migrate
@@ -53,8 +53,14 @@ async def test_the_migrations_make_the_schema_that_the_code_expects(empty_url: s
     in_a_thread(empty_url)
     database = Database(empty_url)
     differences = await database.write(lambda c: compare_metadata(MigrationContext.configure(c), metadata))
+    query = "select name from sqlite_master" if database.is_sqlite else "select indexname from pg_indexes"
+    async with database.read() as connection:
+        there = set((await connection.execute(text(query))).scalars())
     await database.close()
-    assert differences == []
+    indexes = [index for table in metadata.tables.values() for index in table.indexes]
+    assert {index.name for index in indexes} - there == set(), "an index over an expression is migrated by hand"
+    reworded = {index.name for index in indexes if not all(isinstance(each, Column) for each in index.expressions)}
+    assert [difference for difference in differences if getattr(difference[1], "name", None) not in reworded] == []
 
 
 async def test_migrating_again_changes_nothing(empty_url: str) -> None:

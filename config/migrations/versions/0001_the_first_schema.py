@@ -99,6 +99,7 @@ def upgrade() -> None:
         sa.Column("amd_asked", sa.Boolean(), nullable=False),
         sa.Column("hangs_up_on_machine", sa.Boolean(), nullable=False),
         sa.Column("agent_id", sa.String(length=36), nullable=True),
+        sa.Column("api_key_id", sa.String(length=36), nullable=True),
         sa.Column("twilio_call_sid", sa.String(length=64), nullable=True),
         sa.Column("unresolved_pair", sa.Text(), nullable=True),
         sa.Column("reservation_status", sa.String(length=8), nullable=True),
@@ -131,7 +132,6 @@ def upgrade() -> None:
         sa.Column("hangup_cause", sa.Text(), nullable=True),
         sa.Column("notifies", sa.Boolean(), nullable=False),
         sa.Column("awaits_result", sa.Boolean(), nullable=False),
-        sa.Column("api_key_id", sa.String(length=36), nullable=True),
         sa.Column("prompt", sa.Text(), nullable=True),
         sa.Column("persona", sa.Text(), nullable=True),
         sa.Column("instructions", sa.Text(), nullable=True),
@@ -175,10 +175,10 @@ def upgrade() -> None:
     op.create_index(
         "ix_calls_live",
         "calls",
-        ["org_id"],
+        ["org_id", "status"],
         unique=False,
-        postgresql_where=sa.text("reservation_status = 'reserved'"),
-        sqlite_where=sa.text("reservation_status = 'reserved'"),
+        postgresql_where=sa.text("status IN ('queued', 'initiated', 'ringing', 'in_progress')"),
+        sqlite_where=sa.text("status IN ('queued', 'initiated', 'ringing', 'in_progress')"),
     )
     op.create_index(op.f("ix_calls_org_id_id"), "calls", ["org_id", "id"], unique=False)
     op.create_index(
@@ -335,6 +335,23 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_segments_call_id_sequence_no"), "segments", ["call_id", "sequence_no"], unique=False)
     op.create_table(
+        "spending",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("scope", sa.String(length=12), nullable=False),
+        sa.Column("daily_cap_milli_cents", sa.BigInteger(), nullable=True),
+        sa.Column("monthly_cap_milli_cents", sa.BigInteger(), nullable=True),
+        sa.Column("max_concurrent_calls", sa.Integer(), nullable=True),
+        sa.Column("allowed_countries", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("open_calls", sa.Integer(), nullable=False),
+        sa.Column("held_milli_cents", sa.BigInteger(), nullable=False),
+        sa.Column("day", sa.String(length=10), nullable=False),
+        sa.Column("day_milli_cents", sa.BigInteger(), nullable=False),
+        sa.Column("month_milli_cents", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_spending")),
+    )
+    op.create_index(op.f("ix_spending_org_id"), "spending", ["org_id"], unique=False)
+    op.create_table(
         "stripe_customers",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("org_id", sa.String(length=36), nullable=False),
@@ -468,6 +485,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_turns")),
     )
     op.create_index(op.f("ix_turns_call_id"), "turns", ["call_id"], unique=False)
+    op.create_table(
+        "usage_days",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("day_at", sa.BigInteger(), nullable=False),
+        sa.Column("calls", sa.Integer(), nullable=False),
+        sa.Column("billed_calls", sa.Integer(), nullable=False),
+        sa.Column("connected_seconds", sa.BigInteger(), nullable=False),
+        sa.Column("unbilled_seconds", sa.BigInteger(), nullable=False),
+        sa.Column("charged_milli_cents", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_usage_days")),
+    )
+    op.create_index(op.f("ix_usage_days_org_id_day_at"), "usage_days", ["org_id", "day_at"], unique=False)
     op.create_table(
         "usage_quarter_hours",
         sa.Column("id", sa.Text(), nullable=False),
@@ -715,6 +745,49 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_endpoints")),
     )
     op.create_index(op.f("ix_webhook_endpoints_listed_org_id"), "webhook_endpoints", ["listed_org_id"], unique=False)
+    op.create_index(
+        "ix_calls_final_by_agent",
+        "calls",
+        [
+            "org_id",
+            "agent_id",
+            sa.literal_column(
+                "(CASE WHEN status = 'no_answer' AND verdict = 'machine' THEN 'voicemail' ELSE status END)"
+            ),
+            "direction",
+            "id",
+        ],
+        unique=False,
+        postgresql_where=sa.text(
+            "status NOT IN ('queued', 'initiated', 'ringing', 'in_progress') AND agent_id IS NOT NULL"
+        ),
+        sqlite_where=sa.text(
+            "status NOT IN ('queued', 'initiated', 'ringing', 'in_progress') AND agent_id IS NOT NULL"
+        ),
+    )
+    op.create_index(
+        "ix_calls_final_by_state",
+        "calls",
+        [
+            "org_id",
+            sa.literal_column(
+                "(CASE WHEN status = 'no_answer' AND verdict = 'machine' THEN 'voicemail' ELSE status END)"
+            ),
+            "direction",
+            "id",
+        ],
+        unique=False,
+        postgresql_where=sa.text("status NOT IN ('queued', 'initiated', 'ringing', 'in_progress')"),
+        sqlite_where=sa.text("status NOT IN ('queued', 'initiated', 'ringing', 'in_progress')"),
+    )
+    op.create_index(
+        "ix_transfers_credit_changes",
+        "transfers",
+        ["org_id", sa.literal_column("(kind NOT IN ('hold', 'release'))"), "sequence"],
+        unique=False,
+        postgresql_where=sa.text("kind NOT IN ('hold', 'release')"),
+        sqlite_where=sa.text("kind NOT IN ('hold', 'release')"),
+    )
     for statement in APPEND_ONLY[op.get_bind().dialect.name]:
         op.execute(statement)
 
@@ -766,6 +839,8 @@ def downgrade() -> None:
     op.drop_table("verified_numbers")
     op.drop_index(op.f("ix_usage_quarter_hours_org_id_quarter_at"), table_name="usage_quarter_hours")
     op.drop_table("usage_quarter_hours")
+    op.drop_index(op.f("ix_usage_days_org_id_day_at"), table_name="usage_days")
+    op.drop_table("usage_days")
     op.drop_index(op.f("ix_turns_call_id"), table_name="turns")
     op.drop_table("turns")
     op.drop_index(op.f("ix_transfers_org_id_sequence"), table_name="transfers")
@@ -798,6 +873,8 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_stripe_events_object_id"), table_name="stripe_events")
     op.drop_table("stripe_events")
     op.drop_table("stripe_customers")
+    op.drop_index(op.f("ix_spending_org_id"), table_name="spending")
+    op.drop_table("spending")
     op.drop_index(op.f("ix_segments_call_id_sequence_no"), table_name="segments")
     op.drop_table("segments")
     op.drop_index(op.f("ix_relay_tickets_call_id"), table_name="relay_tickets")
@@ -836,8 +913,8 @@ def downgrade() -> None:
     op.drop_index(
         "ix_calls_live",
         table_name="calls",
-        postgresql_where=sa.text("reservation_status = 'reserved'"),
-        sqlite_where=sa.text("reservation_status = 'reserved'"),
+        postgresql_where=sa.text("status IN ('queued', 'initiated', 'ringing', 'in_progress')"),
+        sqlite_where=sa.text("status IN ('queued', 'initiated', 'ringing', 'in_progress')"),
     )
     op.drop_index(
         "ix_calls_due_at",
