@@ -5,6 +5,7 @@ applications can live in one process.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 import structlog
@@ -123,6 +124,7 @@ def _add_lifecycle(app: Quart, machinery: Machinery) -> None:
 
     @app.before_serving
     async def start() -> None:
+        _open_many_files()
         if machinery.database.is_sqlite:
             await asyncio.to_thread(migrate_embedded, machinery.settings.database_url)
         await machinery.open()
@@ -134,6 +136,15 @@ def _add_lifecycle(app: Quart, machinery: Machinery) -> None:
     async def stop() -> None:
         bell.close()
         await machinery.close()
+
+
+def _open_many_files() -> None:
+    """A connection is an open file, and of those a shell allows few at first (often 1,024); take what we may."""
+    with contextlib.suppress(ImportError, OSError, ValueError):  # not every system has such a limit
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _add_errors(app: Quart) -> None:
