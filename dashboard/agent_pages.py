@@ -6,12 +6,12 @@ Invariant: a form passes the very checks that the API's body passes.
 from collections.abc import Mapping
 from typing import Any
 
-from quart import Blueprint, redirect, request
+from quart import Blueprint, Response, redirect, request
 
 from config.errors import ApiError
 from config.http import as_model
+from dashboard import agent_trial, urls, views
 from dashboard import format as fmt
-from dashboard import urls, views
 from dashboard.agent_form import agent_form, body_of, language_choices, with_refusal
 from dashboard.facts import ms_of
 from dashboard.views import Choice, Form
@@ -92,6 +92,11 @@ async def change_agent(agent_id: str) -> AnyResponse:
 async def archive_agent(agent_id: str) -> AnyResponse:
     await agents_service().archive((await who()).org_id, agent_id)
     return redirect(urls.AGENTS, 303)
+
+
+@blueprint.websocket(f"{urls.AGENTS}/<agent_id>/try")
+async def try_agent(agent_id: str) -> Response | None:
+    return await agent_trial.carry(agent_id)
 
 
 async def _page(

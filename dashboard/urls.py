@@ -76,7 +76,7 @@ def agent(agent_id: str, *, saved: bool = False) -> str:
 
 
 def try_agent(agent_id: str) -> str:
-    """The agent's panel for typing with it."""
+    """The WebSocket of the panel for typing with an agent."""
     return _under(AGENTS, agent_id, "try")
 
 

@@ -27,25 +27,6 @@ class AgentRow:
 
 
 @dataclass(frozen=True, slots=True)
-class TryLine:
-    """Something typed or answered while trying an agent; `note` is about a tool it would have called."""
-
-    speaker: str
-    text: str
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TryPanel:
-    """Typing with an agent; `conversation` is the server's name for it, `ended` when the agent hung up."""
-
-    conversation: str = ""
-    lines: tuple[TryLine, ...] = ()
-    error: str = ""
-    ended: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class AgentPage:
     """The form of an agent: a new one has no `id` and cannot be tried yet.
 
@@ -60,7 +41,6 @@ class AgentPage:
     numbers: tuple[Choice, ...]
     primary_numbers: tuple[Choice, ...]
     languages: tuple[Choice, ...]
-    trial: TryPanel | None = None
 
 
 def returns_text(returns: Mapping[str, str]) -> str:

@@ -115,7 +115,11 @@ async def open_town(database_url: str, **environment: str) -> AsyncIterator[Town
         smtp_url = f"smtp://127.0.0.1:{mailbox.port}"
         bank_url = f"{network[0]}/stripe"
         async with running_server(
-            database_url, network=network, SMTP_URL=smtp_url, STRIPE_API_BASE_URL=bank_url, **environment
+            database_url,
+            network=network,
+            SMTP_URL=smtp_url,
+            STRIPE_API_BASE_URL=bank_url,
+            **{"OPENAI_BASE_URL": f"{network[0]}/openai/v1", **environment},
         ) as server:
             town = Town(server, mailbox)
             yield town

@@ -242,27 +242,15 @@ document.addEventListener("input", (event) => {
   if (event.target.id === "custom") typedAmount(event.target);
 });
 
-// A form posts once; one that asks for a part is answered in place.
-document.addEventListener("submit", async (event) => {
+// A form posts once.
+document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (form.method !== "post") return;
-  if (form.dataset.busy !== undefined) {
-    const button = form.querySelector("[type=submit]");
-    setTimeout(() => {
-      button.disabled = true;
-      if (form.dataset.busy) button.textContent = form.dataset.busy;
-    });
-  }
-  if (!form.dataset.part) return;
-  event.preventDefault();
-  try {
-    const answer = await fetch(form.action, { method: "POST", body: new FormData(form) });
-    if (!answer.ok) throw new Error(answer.status);
-    adopt(await answer.text(), (part) => part.id === form.dataset.part);
-    form.reset();
-  } catch {
-    form.submit();
-  }
+  if (form.method !== "post" || form.dataset.busy === undefined) return;
+  const button = form.querySelector("[type=submit]");
+  setTimeout(() => {
+    button.disabled = true;
+    if (form.dataset.busy) button.textContent = form.dataset.busy;
+  });
 });
 
 // Coming back by the browser's history: buttons work again.

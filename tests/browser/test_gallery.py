@@ -13,7 +13,6 @@ from tests.browser.chromium import Axe
 from tests.browser.gallery import Gallery, serve_gallery
 from tests.dashboard import fixtures as fx
 from tests.dashboard import gallery as rendered
-from tests.dashboard import workspace_fixtures as ws
 from tests.dashboard.gallery import GALLERY
 
 
@@ -192,21 +191,6 @@ def test_what_is_to_be_pasted_can_be_copied(page: Page, gallery: Gallery) -> Non
     page.get_by_role("button", name="Copy the key").click()
     expect(page.get_by_role("button", name="Copied the key")).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()") == "sk_live_7Qm2vUoXc3nTqkS9eYbJwRfZ0aLhGdPi"
-
-
-def test_an_agent_answers_in_place(page: Page, gallery: Gallery) -> None:
-    gallery.aliases["/agents/a1/try"] = "agent-tried"
-    gallery.pages["agent-tried"] = lambda theme: render(
-        "agent.html", page=rendered.page("Agent", "agents", fx.OK, theme), agent=ws.AGENT_THAT_ANSWERED
-    )
-    page.goto(f"{gallery.origin}/agent")
-    page.get_by_label("Name").fill("Half-typed name")
-    page.get_by_label("You say").fill("Monday is good.")
-    page.keyboard.press("Enter")
-    expect(page.locator("#try")).to_contain_text("Booked for Monday at 9:00.")
-    expect(page.get_by_label("You say")).to_have_value("")
-    expect(page.get_by_label("Name")).to_have_value("Half-typed name")
-    expect(page.get_by_role("button", name="Say it")).to_be_enabled()
 
 
 def test_everything_can_be_reached_by_keyboard(page: Page, gallery: Gallery) -> None:

@@ -29,7 +29,7 @@ def routes(app: Quart, method: str, *, of_entrance: bool | None = None) -> list[
     for rule in app.url_map.iter_rules():
         room = rule.endpoint.partition(".")[0]
         wanted = of_entrance is None or (room == entry) is of_entrance
-        if room in rooms and wanted and rule.methods and method in rule.methods:
+        if room in rooms and wanted and not rule.websocket and rule.methods and method in rule.methods:
             found.append(re.sub(r"<any\(([^,)]+)[^>]*>", r"\1", rule.rule))
     return sorted({re.sub("<[^>]+>", "0198f3c2", path) for path in found})
 

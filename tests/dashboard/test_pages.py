@@ -11,7 +11,7 @@ from dashboard.ledger_view import Transfer, entry
 from dashboard.receipt_view import Evidence
 from dashboard.render import STATIC, render, static
 from dashboard.webhooks_view import WebhooksPage
-from dashboard.workspace_view import AgentRow, ListedRow, TryLine, TryPanel
+from dashboard.workspace_view import AgentRow, ListedRow
 from tests.dashboard import fixtures as fx
 from tests.dashboard import workspace_fixtures as ws
 from tests.dashboard.gallery import GALLERY, billing, call_list, page
@@ -118,7 +118,6 @@ def test_hostile_words_are_shown_as_text() -> None:
         ws.AGENT,
         name=HOSTILE,
         form=views.Form({"name": HOSTILE, "tools": f"</textarea>{HOSTILE}"}, {"name": HOSTILE}),
-        trial=TryPanel(HOSTILE, (TryLine("person", HOSTILE, HOSTILE),), HOSTILE),
     )
     endpoint = replace(ws.ENDPOINTS[0], url=HOSTILE, description=HOSTILE)
     delivery = replace(ws.DELIVERY, body=HOSTILE, headers=((HOSTILE, HOSTILE),))
@@ -151,7 +150,7 @@ def test_a_view_that_lacks_something_is_an_error_and_not_an_empty_space() -> Non
 
 def test_a_static_files_address_changes_with_its_content() -> None:
     assert static("style.css").startswith("/static/style.css?v=")
-    assert sorted(path.name for path in STATIC.iterdir()) == ["app.js", "favicon.svg", "style.css"]
+    assert sorted(path.name for path in STATIC.iterdir()) == ["app.js", "favicon.svg", "style.css", "try.js"]
 
 
 def test_the_notices_say_what_happened_and_what_to_do() -> None:

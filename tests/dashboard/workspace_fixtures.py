@@ -32,8 +32,6 @@ from dashboard.workspace_view import (
     NumbersPage,
     Offer,
     SettingsPage,
-    TryLine,
-    TryPanel,
     VerifiedRow,
     phone_choice,
 )
@@ -76,17 +74,8 @@ AGENT = AgentPage(
     numbers=_NUMBERS,
     primary_numbers=_NUMBERS[:1],
     languages=_LANGUAGES,
-    trial=TryPanel(
-        "c1",
-        (
-            TryLine("agent", "Hello, am I speaking with Ms Okafor?"),
-            TryLine("person", "Yes. I can’t come on Wednesday."),
-            TryLine("agent", "No problem. Would Monday at 9:00 suit you?", "would call free_slots"),
-        ),
-    ),
 )
-AGENT_THAT_ANSWERED = replace(AGENT, trial=TryPanel("c1", (TryLine("agent", "Booked for Monday at 9:00."),)))
-NEW_AGENT = replace(AGENT, id="", name="", form=NONE, numbers=(), trial=None)
+NEW_AGENT = replace(AGENT, id="", name="", form=NONE, numbers=())
 AGENT_WITH_ERRORS = replace(
     AGENT,
     kind="inbound",
@@ -98,7 +87,6 @@ AGENT_WITH_ERRORS = replace(
         },
         error="Nothing was saved: two fields need another look.",
     ),
-    trial=TryPanel(error="The agent could not answer. Try again in a moment.", ended=True),
 )
 
 NUMBERS = (
