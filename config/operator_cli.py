@@ -3,6 +3,7 @@
 Invariant: nothing is decided here without a reason; every decision leaves a row that says who did what, when and why.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -157,6 +158,23 @@ def trail(org_id: str | None, limit: int) -> None:
     show(through_door(work))
 
 
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def backup(file: Path) -> None:
+    """Copy the embedded database to FILE, beside a running server; checked, and put there whole or not at all.
+
+    To restore it: stop the server, put FILE in the place of the database, and remove what lies there of the old one
+    under its name with -wal and -shm.
+    """
+    from config.backup import NoBackup, back_up
+    from config.cli import settings, show
+
+    try:
+        show(back_up(settings().database_url, file))
+    except NoBackup as reason:
+        raise click.ClickException(str(reason)) from None
+
+
 @click.command("suspend")
 @click.argument("org_id")
 @reason_option
@@ -196,8 +214,10 @@ def register(main: click.Group, org: click.Group) -> None:
     from config.limits_cli import limits
 
     main.add_command(limits)
-    for group, command in ((main, credit), (main, topup), (main, trail), (org, org_suspend), (org, org_resume)):
-        group.add_command(command)
+    for command in (backup, credit, topup, trail):
+        main.add_command(command)
+    for command in (org_suspend, org_resume):
+        org.add_command(command)
 
 
 def _run(work: "Callable[[Machinery], Awaitable[Any]]") -> None:
