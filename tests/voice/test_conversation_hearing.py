@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.voice.rig import Rig, Say, brief, call, outbound, stall
 from voice.conversation.actions import CancelModel, SetLanguage
 from voice.conversation.events import DtmfReceived, InterruptReceived, PromptReceived, SpeakerChanged
@@ -181,6 +183,50 @@ def test_a_request_not_to_be_called_is_stored_before_the_goodbye() -> None:
     assert stored_at <= rig.said_at("I'm sorry")[0]
     assert rig.handoff == {"reason": "do_not_call"}
     assert rig.requests == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Opt out.",
+        "I'd like to opt out of these calls.",
+        "Unsubscribe me, please.",
+        "No more calls, please.",
+        "I don't want you to call me.",
+        "Put me on your do not call list.",
+        "Please never ring this number.",
+        "Quiero darme de baja.",
+    ],
+)
+def test_an_opt_out_offered_in_the_opening_is_taken_at_once_in_any_clear_words(words: str) -> None:
+    offer = "If you want no calls like this one, say so at any time."
+    rig = Rig(brief=outbound(first_message=offer)).setup()
+    rig.hear("Hello?", wait=2_000)
+    offered_at, identified_at = rig.said_at(offer)[0], rig.said_at("calling on behalf of")[0]
+    assert offered_at - identified_at < 2_000
+    rig.interrupt()
+    heard_at = rig.t
+    rig.hear(words, wait=100)
+    [(stored_at, entry)] = rig.refused_numbers
+    assert (entry.number, stored_at) == ("+14155550123", heard_at)
+    assert rig.requests == []  # no model is asked
+    assert rig.said_at("We won't call this number again.") == [heard_at]
+
+
+@pytest.mark.parametrize("words", ["Can I opt out of the insurance?", "No more questions.", "I have two more calls."])
+def test_other_opting_out_blocks_nothing(words: str) -> None:
+    rig = greeted()
+    rig.hear(words, wait=1_000)
+    assert rig.refused_numbers == []
+
+
+@pytest.mark.parametrize("caller", ["", "Anonymous", "sip:somebody@example.com", "266696687"])
+def test_who_withholds_their_number_is_promised_no_call_and_stored_nowhere(caller: str) -> None:
+    rig = Rig(brief=brief(from_number=caller)).setup()
+    rig.wait(7_000)
+    rig.hear("Please stop calling me.", wait=1_000)
+    assert rig.refused_numbers == []
+    assert rig.said_at("We won't call this number again.")
 
 
 def test_a_wrong_number_is_never_called_again() -> None:

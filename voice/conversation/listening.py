@@ -183,6 +183,11 @@ _STOP_CALLING = _any(
     r"((of )?(your|the|this|all) )?(\w+ )?(list|lists|database|system|records|files)\b",
     r"\b(remove|delete) my (phone )?number\b",
     r"\bdo[ -]not[ -]call list\b",
+    r"\b(opt|opting) (me |us )?out\b(?! of (?!(\w+ )?(calls?|calling|list)\b))",
+    r"\bunsubscribe\b",
+    r"\bno more (phone |sales )?calls\b",
+    r"\b(do not|don't|dont) want (you to (call|phone|ring|contact) (me|us)|(any |these |your )(more )?calls)\b",
+    r"\bdarme de baja\b",
     r"\b(deje|dejen|deja) de llamar",
     r"\bno (me )?(vuelva|vuelvan) a llamar",
 )

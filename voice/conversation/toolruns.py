@@ -6,6 +6,7 @@ Invariant: the same call (tool and arguments) is never under way twice, and a wr
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 
 from voice.conversation import ending, silence, speaking, turns, voicemail
@@ -24,6 +25,7 @@ from voice.conversation.tooling import (
     result_for_model,
 )
 
+NUMBER = re.compile(r"\+[1-9]\d{1,14}")  # E.164
 TOOL_MARGIN_MS = 2_000  # the shell enforces the time-out; this is for when it does not report
 
 
@@ -186,8 +188,10 @@ def _do_not_call(c: Conversation, turn: Turn, checked: CheckedCall, now: int) ->
 
 
 def refuse_calls(c: Conversation, now: int, reason: str) -> None:
-    """Stored before the goodbye, so that hanging up in the middle changes nothing."""
-    c.do(AddToDoNotCall(c.brief.other_number, reason))
+    """Stored before the goodbye, so that hanging up in the middle changes nothing. A withheld number cannot be called
+    in any case."""
+    if NUMBER.fullmatch(c.brief.other_number):
+        c.do(AddToDoNotCall(c.brief.other_number, reason))
     ending.say_goodbye(c, now, "do_not_call", phrases_for(c.language).no_more_calls)
 
 
