@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from accounts.sessions import configure_cookies
 from billing import api as billing_api
-from billing import usage_api
+from billing import limits_api, usage_api
 from config import health
 from config.clock import Clock, new_id, now_ms
 from config.database import Unavailable
@@ -35,6 +35,7 @@ from dashboard import (
     call_pages,
     docs_page,
     entrance,
+    limits_pages,
     list_pages,
     live,
     number_pages,
@@ -63,6 +64,7 @@ DASHBOARD = (
     list_pages,
     billing_pages,
     payment_pages,
+    limits_pages,
     account_pages,
     webhook_pages,
     docs_page,
@@ -104,6 +106,7 @@ def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart
         lists_api,
         billing_api,
         usage_api,
+        limits_api,
         webhooks_api,
         twilio_webhooks,
         twilio_talks,

@@ -77,10 +77,20 @@ CODES: Mapping[str, Code] = {
         (502,), "The carrier could not be reached. Nothing was charged.", "Try again in a moment."
     ),
     "code_expired": Code((400,), "The confirmation code is used up or too old.", "Have another one told."),
+    "concurrent_calls_reached": Code(
+        (429,),
+        "Your organisation has as many calls under way as it may have.",
+        "Wait until one ends, or raise the limit on the Billing page.",
+    ),
     "country_not_allowed": Code(
         (400,),
         "This country or region may not be called, or no numbers are sold there.",
         "Choose a number in an allowed country.",
+    ),
+    "daily_cap_reached": Code(
+        (402,),
+        "What your organisation spent today and holds, with this call's hold, exceeds its daily cap.",
+        "Raise the cap on the Billing page, ask for a shorter call, or wait until the day is over.",
     ),
     "dial_lost": Code((), "On a call: the carrier never confirmed it. Nothing was charged.", "Place the call again."),
     "endpoint_disabled": Code((409,), "The webhook endpoint is disabled or deleted.", "Enable it first."),
@@ -118,11 +128,41 @@ CODES: Mapping[str, Code] = {
     "invalid_url": Code(
         (400,), "Not an address that the server would call.", "Give an https address on the public internet."
     ),
+    "key_concurrent_calls_reached": Code(
+        (429,),
+        "This API key has as many calls under way as it may have.",
+        "Wait until one ends, or raise the limit on the API keys page.",
+    ),
+    "key_country_not_allowed": Code(
+        (400,),
+        "This API key may not call this country.",
+        "Change the countries on the API keys page.",
+    ),
+    "key_daily_cap_reached": Code(
+        (402,),
+        "What this API key spent today and holds, with this call's hold, exceeds its daily cap.",
+        "Raise the cap on the API keys page, ask for a shorter call, or wait until the day is over.",
+    ),
+    "key_is_limited": Code(
+        (403,),
+        "An API key with limits of its own cannot change limits.",
+        "Use a key without limits, or the dashboard.",
+    ),
+    "key_monthly_cap_reached": Code(
+        (402,),
+        "What this API key spent this month and holds, with this call's hold, exceeds its monthly cap.",
+        "Raise the cap on the API keys page, ask for a shorter call, or wait until the month is over.",
+    ),
     "last_member": Code(
         (409,), "An account keeps at least one member. Only the dashboard answers this.", "Invite somebody else first."
     ),
     "method_not_allowed": Code(
         (405,), "This address does not take this method.", "Use one that the header `Allow` lists."
+    ),
+    "monthly_cap_reached": Code(
+        (402,),
+        "What your organisation spent this month and holds, with this call's hold, exceeds its monthly cap.",
+        "Raise the cap on the Billing page, ask for a shorter call, or wait until the month is over.",
     ),
     "no_number": Code(
         (400,), "There is no active number to call from.", "Buy or import a number, or attach one to the agent."
@@ -147,6 +187,11 @@ CODES: Mapping[str, Code] = {
     ),
     "number_unavailable": Code((409,), "The number is not for sale, or no longer.", "Choose another number."),
     "number_unreachable": Code((400,), "The carrier cannot reach this number.", "Call another number."),
+    "organisation_country_not_allowed": Code(
+        (400,),
+        "Your organisation may not call this country.",
+        "Change the countries on the Billing page.",
+    ),
     "organisation_suspended": Code((403,), "Your organisation is suspended.", "Write to support."),
     "over_capacity": Code(
         (503,),

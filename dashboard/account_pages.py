@@ -16,10 +16,13 @@ from accounts.keys import new_key
 from accounts.organisations import keys_of, members_of, open_invitations
 from accounts.passwords import hash_in_thread, matches_in_thread
 from accounts.people import ChangeOrganisation, Invite, RemoveMember, RevokeInvitation, SetPassword
+from billing.limits import read_limits
+from billing.spending import Limits, Spent
 from config.clock import new_id, now_ms
 from config.errors import ApiError, not_found
 from dashboard import urls, views
 from dashboard.calls_view import curl_line
+from dashboard.limits_view import summary
 from dashboard.views import Choice, Form
 from dashboard.wallet_view import longest_calls
 from dashboard.web import AnyResponse, database, door, html, inside, limit, settings, shell, wallet_facts, who
@@ -46,10 +49,11 @@ async def _keys_page(form: Form, secret: str = "", status: int = 200) -> AnyResp
     async with database().read() as connection:
         wallet = await wallet_facts(connection, person)
         rows = await keys_of(connection, person.org_id)
+        kept = await read_limits(connection, person.org_id)
         emails = {member["id"]: member["email"] for member in await members_of(connection, person.org_id)}
     chosen = form.values.get("expires", "")
     view = ApiKeysPage(
-        keys=tuple(_key_row(row, emails) for row in rows),
+        keys=tuple(_key_row(row, emails, kept) for row in rows),
         form=form,
         expiries=tuple(Choice(days, label, days == chosen) for days, label in EXPIRIES.items()),
         secret=secret,
@@ -58,7 +62,7 @@ async def _keys_page(form: Form, secret: str = "", status: int = 200) -> AnyResp
     return html("api_keys.html", status, page=shell(person, wallet, "API keys", "api_keys"), view=view)
 
 
-def _key_row(row: Mapping[str, Any], emails: Mapping[str, str]) -> ApiKeyRow:
+def _key_row(row: Mapping[str, Any], emails: Mapping[str, str], kept: Mapping[str, tuple[Limits, Spent]]) -> ApiKeyRow:
     expired = row["expires_at"] is not None and row["expires_at"] <= now_ms()
     return ApiKeyRow(
         id=row["id"],
@@ -69,6 +73,7 @@ def _key_row(row: Mapping[str, Any], emails: Mapping[str, str]) -> ApiKeyRow:
         created_by=emails.get(row["user_id"], ""),
         last_used_at=None,
         expires_at=row["expires_at"],
+        limits=summary(kept[row["id"]][0]) if row["id"] in kept else "",
     )
 
 

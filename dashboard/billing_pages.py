@@ -17,7 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from accounts.people import ChangeOrganisation
 from accounts.sessions import Member
 from billing.ledger import list_transfers, sequence_of
+from billing.limits import read_limits
 from billing.rating import SHORTEST_MAXIMUM_SECONDS
+from billing.spending import Limits, Spent, local_day
 from billing.topup_queries import find_recharge, find_topup, list_topups
 from billing.topup_rules import TopupStatus
 from billing.usage_report import Usage, daily, day_of, monthly
@@ -25,6 +27,7 @@ from config.clock import iso, now_ms
 from config.errors import invalid
 from dashboard import billing_view, ledger_view, urls, views, wallet_view
 from dashboard.facts import month_totals, topup_facts, transfer_facts, usage_days, with_calls
+from dashboard.limits_view import SpendingLimits, spending_limits
 from dashboard.recharge_view import auto_recharge
 from dashboard.web import (
     AnyResponse,
@@ -53,9 +56,14 @@ async def billing() -> AnyResponse:
 
 
 async def billing_page(
-    *, dialog: Mapping[str, str] | None = None, recharge: views.Form | None = None, status: int = 200
+    *,
+    dialog: Mapping[str, str] | None = None,
+    recharge: views.Form | None = None,
+    limits: views.Form | None = None,
+    status: int = 200,
 ) -> AnyResponse:
-    """The page. With `dialog` (what was entered in it) Add credits is open over it; `recharge`: a form with errors."""
+    """The page. With `dialog` (what was entered in it) Add credits is open over it; `recharge` and `limits`: a form
+    with errors."""
     person = await who()
     clock = clock_of(person)
     async with database().read() as connection:
@@ -69,6 +77,7 @@ async def billing_page(
             topups=topups,
             free_credit=settings().free_credit_milli_cents,
             rate=settings().rate_milli_cents_per_minute,
+            limits=await _limits(connection, person, limits),
             auto_recharge=auto_recharge(await find_recharge(connection, person.org_id), recharge, clock)
             if settings().takes_payments
             else None,
@@ -78,6 +87,12 @@ async def billing_page(
     title = "Billing" if dialog is None else "Add credits"
     page = shell(person, wallet, title, "billing", topics=TOPICS if dialog is None else ())
     return html("billing.html", status, page=page, billing=view, dialog=opened)
+
+
+async def _limits(connection: AsyncConnection, person: Member, form: views.Form | None) -> SpendingLimits:
+    kept = (await read_limits(connection, person.org_id)).get(person.org_id, (Limits(), Spent()))
+    day = local_day(now_ms(), person.timezone)
+    return spending_limits(urls.LIMITS, *kept, day, settings().allowed_countries, form)
 
 
 async def _topups(connection: AsyncConnection, person: Member) -> tuple[billing_view.TopUps, tuple[views.Notice, ...]]:

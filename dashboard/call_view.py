@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from billing.spending import CODES, Scope
 from dashboard import format as fmt
 from dashboard import receipt_view, timeline_view, urls
 from dashboard.calls_view import CallFacts, Status, status
@@ -124,7 +125,10 @@ def call_page(
 
 def _notices(call: CallFacts, check: CheckResult) -> tuple[Notice, ...]:
     found = []
-    if call.status == "failed" and call.error_code == "calls_paused":
+    if call.status == "failed" and call.error_code in CODES[Scope.ORGANISATION]:
+        action = Action("Spending limits", urls.billing(part="limits"))
+        found.append(Notice("stop", "wallet-paused", call.error_message or "Calls were paused.", action))
+    elif call.status == "failed" and call.error_code == "calls_paused":
         action = Action("Add credits", urls.ADD_CREDITS)
         found.append(Notice("stop", "wallet-paused", call.error_message or "Calls were paused.", action))
     elif call.status == "failed":

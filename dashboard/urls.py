@@ -18,6 +18,7 @@ ADD_CREDITS = "/billing/add-credits"
 PAYMENT_RETURN = "/billing/return"
 AUTO_RECHARGE = "/billing/auto-recharge"
 LONGEST_CALL = "/billing/longest-call"
+LIMITS = "/billing/limits"
 USAGE_CSV = "/billing/usage.csv"
 LEDGER_CSV = "/billing/transfers.csv"
 API_KEYS = "/api-keys"
@@ -98,6 +99,11 @@ def release_number(number_id: str) -> str:
 def verified_number(e164: str, action: str) -> str:
     """Where a number to forward to is proven or forgotten: confirm, forget."""
     return _under(VERIFIED_NUMBERS, e164, action)
+
+
+def api_key(key_id: str, *, saved: bool = False) -> str:
+    """An API key and its limits; `saved`: with word that they were saved."""
+    return _with(_under(API_KEYS, key_id), saved="1" if saved else None)
 
 
 def revoke_key(key_id: str) -> str:

@@ -135,6 +135,7 @@ class ApiKeyRow:
     created_by: str
     last_used_at: int | None
     expires_at: int | None
+    limits: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,7 @@ BODIES: dict[str, Any] = {
     "PATCH /v1/agents/<agent_id>": {"name": "Mine now"},
     "POST /v1/agents/<agent_id>/numbers": {"number_id": "<number_id>"},
     "PUT /v1/agents/<agent_id>/primary-number": {"number_id": "<number_id>"},
+    "PATCH /v1/api_keys/<key_id>/limits": {"daily_cap_milli_cents": 0},
     "PATCH /v1/numbers/<number_id>": {"friendly_name": "Mine now"},
     "PUT /v1/numbers/<number_id>/inbound": {"enabled": False},
     "PATCH /v1/webhook_endpoints/<endpoint_id>": {"description": "Mine now"},
@@ -124,6 +125,7 @@ async def belongings(owner: Any) -> dict[str, str]:
     for path in ("/v1/do_not_call", "/v1/blocked_callers"):
         answer = await owner.api.post(path, json={"e164": "+14155550188"})
         assert answer.is_success, answer.text
+    made["key_id"] = (await owner.get("/v1/api_keys"))["data"][0]["id"]
     return {**made, "entry": "+14155550188", "e164": "+14155550188"}
 
 

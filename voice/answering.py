@@ -8,6 +8,7 @@ that has no inbound agent rejects.
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from billing.spending import CODES, Scope
 from config.rows import Read, Row, Rows
 from voice.agent_tables import agents, blocked_callers, callers
 from voice.agents import DEFAULTS, call_snapshot
@@ -20,6 +21,15 @@ DEFAULT_PROMPT = (
 )
 """What the default agent is told: that of a number nobody has set up."""
 MOST_FORWARDS_A_DAY = 10
+TURNED_AWAY = (
+    "calls_paused",
+    "organisation_suspended",
+    "caller_blocked",
+    "inbound_disabled",
+    "caller_rate_limited",
+    *CODES[Scope.ORGANISATION],
+)
+"""The `error_code` of calls that were never answered; they are no usage."""
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 
 

@@ -13,6 +13,7 @@ from quart import Blueprint, Response, current_app, request
 from accounts.auth import caller, require_key
 from billing.ledger import list_transfers
 from billing.rating import LONGEST_MAXIMUM_SECONDS, SHORTEST_MAXIMUM_SECONDS
+from billing.spending import CODES as LIMIT_CODES
 from config.database import Database
 from config.errors import invalid, not_found
 from config.http import Cursor, answer, as_model, json_body, query_as
@@ -35,6 +36,7 @@ LONGEST_PROMPT, LONGEST_URL, LONGEST_OBJECT = 20_000, 2_048, 50
 NOT_WITH_AGENT = ("prompt", "persona", "voice", "language", "returns", "tools", "voicemail_action")
 ONLY_WITH_AGENT = ("instructions", "persona", "voice")
 MAY_NOT_BE_PLACED = (
+    *(code for scope in LIMIT_CODES.values() for code in scope),
     "agent_not_outbound",
     "call_unresolved",
     "calls_paused",

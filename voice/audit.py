@@ -26,6 +26,7 @@ from billing.posting import HOLD, RELEASE, SETTLE
 from billing.rating import hold_milli_cents
 from billing.tables import transfers, usage
 from billing.usage import QUARTER_MS
+from voice.answering import TURNED_AWAY
 from voice.receipt import FACT_FIELDS, Decided, agrees, decisions
 from voice.tables import calls, evidence
 from voice.vocabulary import CallStatus, ReservationStatus
@@ -162,7 +163,7 @@ _COUNTED = ("calls", "billed_calls", "connected_seconds", "charged_milli_cents")
 async def _audit_usage(connection: AsyncConnection, org_id: str, report: Report) -> None:
     """A call that was turned away before it was answered is no usage. `unbilled_seconds` is no money and not kept so
     exactly that it could be worked out again."""
-    turned_away = calls.c.error_code.in_(("calls_paused", "organisation_suspended"))
+    turned_away = calls.c.error_code.in_(TURNED_AWAY)
     quarter_at = calls.c.ended_at - calls.c.ended_at % QUARTER_MS
     charged = calls.c.billing_amount_milli_cents
     summed = select(

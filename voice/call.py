@@ -39,6 +39,7 @@ class Call:
     amd_asked: bool
     hangs_up_on_machine: bool
     agent_id: str | None = None
+    api_key_id: str | None = None
     twilio_call_sid: str | None = None
     unresolved_pair: str | None = None
     reservation_status: ReservationStatus | None = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from accounts.tables import organisations
-from billing import ledger
+from billing import ledger, limits
 from billing.low_balance import tell_of_wallet
 from billing.posting import HOLD, Posting, Transfer
 from billing.rating import Terms, hold_milli_cents
@@ -49,6 +49,12 @@ class CreateCall:
     agent_id: str | None = None
     idempotency_key: str | None = None
     body_digest: str = ""
+    region: str | None = None
+    """Of `to_number`, as `US`."""
+
+    @property
+    def _key(self) -> str | None:
+        return self.snapshot.get("api_key_id")
 
     @property
     def _pair(self) -> str:
@@ -78,7 +84,7 @@ class CreateCall:
 
     def reads(self, located: Rows) -> Sequence[Read]:
         reads = [
-            Read(organisations, "id", (self.org_id,)),
+            *limits.reads_for(self.org_id, self._key),
             Read(calls, "id", (self.call_id,)),
             Read(calls, "unresolved_pair", (self._pair,)),
             Read(numbers, "e164", (self.from_number,)),
@@ -103,6 +109,7 @@ class CreateCall:
         posting = Posting(self.call_id, self._hold_key, self.org_id, HOLD, call.hold_milli_cents, call_id=self.call_id)
         outcome = ledger.apply(rows, posting, now)
         assert isinstance(outcome, Transfer), outcome
+        limits.count_opened(rows, self.org_id, self._key, call.hold_milli_cents, now)
         call, effects = create_outbound(call, self.policy)
         organisation, terms = rows.get(organisations, self.org_id), self._terms
         assert organisation is not None
@@ -120,6 +127,9 @@ class CreateCall:
         call = self._call(organisation, agent, now)
         if (refusal := self._refusal(rows, organisation, agent)) is not None:
             return replace(refusal, call=call)
+        over = limits.over_limit(rows, self.org_id, self._key, call.hold_milli_cents, self.region, now)
+        if over is not None:
+            return Rejected(over.code, over.message, call, over.figures)
         available = ledger.wallet_in(rows, self.org_id).available
         return Paused(available, call.hold_milli_cents, call) if call.hold_milli_cents > available else call
 
@@ -133,13 +143,13 @@ class CreateCall:
 
     def _call(self, organisation: Row, agent: Row | None, now: int) -> Call:
         kept = self._kept(organisation, agent)
-        limits = (
+        maxima = (
             self.max_duration_seconds,
             agent["max_duration_seconds"] if agent is not None else None,
             organisation["max_call_duration_seconds"],
             self.default_max_duration_seconds,
         )
-        maximum = min(limit for limit in limits if limit is not None)
+        maximum = min(each for each in maxima if each is not None)
         return Call(
             id=self.call_id,
             org_id=self.org_id,
@@ -156,6 +166,7 @@ class CreateCall:
             amd_asked=True,
             hangs_up_on_machine=kept.get("voicemail_action") != "leave_message",
             agent_id=self.agent_id,
+            api_key_id=self._key,
             reservation_status=ReservationStatus.RESERVED,
             dial_began_at=now,
             notifies=bool(organisation["webhook_endpoints"] or kept.get("webhook_url")),

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from billing import ledger
+from billing import ledger, limits
 from billing.posting import RELEASE, SETTLE, Posting, Transfer
 from billing.tables import transfers
 from billing.usage import count_call, count_correction
@@ -27,7 +27,7 @@ from voice.outcomes import Moved, Unknown
 from voice.tables import calls, evidence, idempotency_keys
 from voice.talk_tables import relay_tickets
 from voice.talks import was_opened
-from voice.vocabulary import CallStatus
+from voice.vocabulary import CallStatus, ReservationStatus
 
 OPENS_WITHIN_MS = 5_000
 """Whoever hangs up sooner has not given us the time to speak; that is not our fault."""
@@ -85,6 +85,7 @@ class MoveCall:
             return ()
         call_id = row["id"]
         reads = [*self.locate(), Read(transfers, "call_id", (call_id,))]
+        reads += limits.reads_for(row["org_id"], row["api_key_id"])
         if self.observation is not None:
             reads.append(Read(evidence, "call_id", (call_id,)))
         if self.freed_key is not None:
@@ -140,6 +141,7 @@ def move(
     for effect in effects:
         _move_money(rows, after, effect, transfer_id, now)
     _count(rows, before, after)
+    _count_spending(rows, before, after, now)
     tell(rows, after, effects, now)
     return Moved(after, effects, new=after != before)
 
@@ -212,3 +214,13 @@ def _count(rows: Rows, before: Call, after: Call) -> None:
             refunded_milli_cents=refunded,
             all_of_it=charged == 0,
         )
+
+
+def _count_spending(rows: Rows, before: Call, after: Call, now: int) -> None:
+    """What caps and limits are measured by."""
+    of, charged = (after.org_id, after.api_key_id), after.billing_amount_milli_cents or 0
+    if before.reservation_status is ReservationStatus.RESERVED is not after.reservation_status:
+        limits.count_closed(rows, *of, after.hold_milli_cents, charged, now)
+    elif (refunded := (before.billing_amount_milli_cents or 0) - charged) > 0:
+        [end] = rows.find(transfers, "source_key", f"{after.id}:end")
+        limits.count_refunded(rows, *of, refunded, end["created_at"], now)

@@ -3,7 +3,9 @@
 Invariant: a refusal is a result like any other, and has changed nothing but, for inbound calls, the record of it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from voice.call import Call
 from voice.effects import Effect
@@ -40,11 +42,13 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Not allowed, with a stable code and a sentence. `call`: as in Paused."""
+    """Not allowed, with a stable code, a sentence and its figures. `call` and `forward_to`: as in Paused."""
 
     code: str
     message: str
     call: Call | None = None
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    forward_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

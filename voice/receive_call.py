@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from accounts.tables import organisations
-from billing import ledger
+from billing import ledger, limits
 from billing.low_balance import tell_of_wallet
 from billing.posting import HOLD, Posting, Refusal
 from billing.rating import Terms, hold_milli_cents
-from billing.tables import transfers
+from billing.tables import spending, transfers
 from billing.wallet import pause_message
 from config.rows import Read, Row, Rows
 from voice import answering
@@ -55,7 +55,7 @@ class ReceiveCall:
         return (
             *self.locate(),
             *answering.reads_for(active_number(located, self.to_number), self.from_number),
-            Read(organisations, "id", tuple(self.organisations(located))),
+            *(read for org_id in self.organisations(located) for read in limits.reads_for(org_id, None)),
             Read(transfers, "source_key", (f"{self.call_id}:hold",)),
         )
 
@@ -72,13 +72,15 @@ class ReceiveCall:
             return Rejected(*refusal, turned_away)
         wallet, key = ledger.wallet_in(rows, call.org_id), f"{self.call_id}:hold"
         posting = Posting(self.call_id, key, call.org_id, HOLD, call.hold_milli_cents, call_id=self.call_id)
+        over = limits.over_limit(rows, call.org_id, None, call.hold_milli_cents, None, now)
+        if over is not None:
+            turned_away, forward_to = self._pause(rows, number, call, kept, over.code, over.message, now)
+            return Rejected(over.code, over.message, turned_away, over.figures, forward_to)
         if ledger.apply(rows, posting, now) is Refusal.INSUFFICIENT:
             message = pause_message(wallet.available, call.hold_milli_cents)
-            forward_to = answering.forward(rows, number, self.allowed_countries, now)
-            turned_away = _turned_away(call, "calls_paused", message, now)
-            turned_away = replace(turned_away, hangup_cause=FORWARDED if forward_to else None)
-            _begin(rows, turned_away, kept, (Notify("call.failed"),), now)
+            turned_away, forward_to = self._pause(rows, number, call, kept, "calls_paused", message, now)
             return Paused(wallet.available, call.hold_milli_cents, turned_away, forward_to)
+        limits.count_opened(rows, call.org_id, None, call.hold_milli_cents, now)
         answering.count_answer(rows, call.org_id, self.from_number, now)
         call, effects = create_inbound(replace(call, reservation_status=ReservationStatus.RESERVED), self.policy)
         _begin(rows, call, kept, effects, now)
@@ -94,14 +96,31 @@ class ReceiveCall:
             return "organisation_suspended", "This organisation is suspended."
         return answering.refusal(rows, number, self.from_number, self.answers_per_caller_and_hour, now)
 
+    def _pause(
+        self, rows: Rows, number: Row, call: Call, kept: Row, code: str, message: str, now: int
+    ) -> tuple[Call, str | None]:
+        """The record of a caller there is no money for, and where the caller goes instead."""
+        forward_to = answering.forward(rows, number, self._countries(rows, call.org_id), now)
+        turned_away = _turned_away(call, code, message, now)
+        turned_away = replace(turned_away, hangup_cause=FORWARDED if forward_to else None)
+        _begin(rows, turned_away, kept, (Notify("call.failed"),), now)
+        return turned_away, forward_to
+
+    def _countries(self, rows: Rows, org_id: str) -> tuple[str, ...]:
+        """Where the organisation may call."""
+        row = rows.get(spending, org_id)
+        own = None if row is None else limits.limits_of(row).allowed_countries
+        return self.allowed_countries if own is None else tuple(set(own) & set(self.allowed_countries))
+
     def _again(self, rows: Rows, call: Call) -> Moved | Paused | Rejected:
         """The same request once more gets the same answer."""
+        number = active_number(rows, call.to_number)
+        forward_to = number["fallback_number"] if number is not None and call.hangup_cause == FORWARDED else None
         if call.error_code == "calls_paused":
-            available, number = ledger.wallet_in(rows, call.org_id).available, active_number(rows, call.to_number)
-            forward_to = number["fallback_number"] if number is not None and call.hangup_cause == FORWARDED else None
+            available = ledger.wallet_in(rows, call.org_id).available
             return Paused(available, call.hold_milli_cents, call, forward_to)
         if call.error_code is not None:
-            return Rejected(call.error_code, call.error_message or "", call)
+            return Rejected(call.error_code, call.error_message or "", call, forward_to=forward_to)
         return Moved(call, new=False)
 
     def prepare(self, rows: Rows, number: Row, now: int) -> tuple[Call, Row]:
@@ -109,12 +128,12 @@ class ReceiveCall:
         organisation, agent = rows.get(organisations, number["org_id"]), answering.answering_agent(rows, number)
         assert organisation is not None
         kept = {**answering.inbound_snapshot(number, agent), "disclose_ai": organisation["disclose_ai"]}
-        limits = (
+        maxima = (
             agent["max_duration_seconds"] if agent is not None else None,
             organisation["max_call_duration_seconds"],
             self.default_max_duration_seconds,
         )
-        maximum = min(limit for limit in limits if limit is not None)
+        maximum = min(each for each in maxima if each is not None)
         call = Call(
             id=self.call_id,
             org_id=organisation["id"],

@@ -17,7 +17,7 @@ from billing.wallet import pause_message, shortfall_milli_cents
 from config.clock import new_id, now_ms
 from config.database import Database
 from config.door import Door
-from config.errors import ApiError, not_found
+from config.errors import ApiError, not_found, refused
 from config.settings import Settings
 from voice.agents import primary_number
 from voice.call import Call, Policy
@@ -39,13 +39,6 @@ JUST_ENDED_MS = 60_000
 ANSWERS_PER_CALLER_AND_HOUR = 60
 """One caller is answered this often; RATE_LIMIT_PER_MINUTE=0 lifts it like every other limit."""
 REPLAYED_HEADER = "Idempotent-Replayed"
-_REFUSAL_STATUS = {"carrier_busy": 503, "carrier_unreachable": 502, "carrier_refuses_us": 502}
-_REJECTED_STATUS = {
-    "not_found": 404,
-    "organisation_suspended": 403,
-    "call_unresolved": 409,
-    "idempotency_key_reused": 409,
-}
 _REFUSED_FIELD = {
     "agent_not_outbound": "agent_id",
     "caller_id_not_verified": "from_number",
@@ -189,7 +182,7 @@ class Calls:
 
     async def _command(self, org_id: str, wanted: Wanted, key: str | None, body: Any) -> CreateCall:
         try:
-            check_number(wanted.to_number, self.settings.allowed_countries)
+            region = check_number(wanted.to_number, self.settings.allowed_countries)
         except NotDiallable as refusal:
             raise ApiError(400, refusal.code, refusal.message, field="to") from None
         return CreateCall(
@@ -204,6 +197,7 @@ class Calls:
             max_duration_seconds=wanted.max_duration_seconds,
             agent_id=wanted.agent_id,
             idempotency_key=key,
+            region=region,
             body_digest=hashlib.sha256(msgspec.json.encode(body, order="sorted")).hexdigest() if key else "",
         )
 
@@ -224,7 +218,7 @@ class Calls:
             row = await self.row(org_id, call_id)
         if row["dial_state"] == DialState.REFUSED:
             code = row["error_code"]
-            raise ApiError(_REFUSAL_STATUS.get(code, 400), code, row["error_message"], call_id=call_id, **_field(code))
+            raise refused(code, row["error_message"], call_id=call_id, **_field(code))
         return row
 
     def _paused(self, available: int, hold: int) -> ApiError:
@@ -259,7 +253,7 @@ def _is_being_read(row: Mapping[str, Any]) -> bool:
 
 
 def _rejected(result: Rejected) -> ApiError:
-    return ApiError(_REJECTED_STATUS.get(result.code, 400), result.code, result.message, **_field(result.code))
+    return refused(result.code, result.message, **_field(result.code), **result.figures)
 
 
 def _field(code: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from quart import Blueprint, Response
 
+from billing.spending import CODES, Scope
 from config.clock import new_id
 from config.errors import invalid
 from voice import twiml
@@ -80,9 +81,11 @@ async def inbound_voice() -> Response:
     match result:
         case Moved(call) if not call.status.is_final and call.final_status is None:
             return twiml_answer(await first_words(call))
-        case Paused(forward_to=str(fallback)):
+        case Paused(forward_to=str(fallback)) | Rejected(forward_to=str(fallback)):
             return twiml_answer(twiml.forward(fallback))
         case Paused():
+            return twiml_answer(twiml.reject())
+        case Rejected(code=code) if code in CODES[Scope.ORGANISATION]:
             return twiml_answer(twiml.reject())
         case Rejected() | Unknown():
             return twiml_answer(twiml.reject("rejected"))

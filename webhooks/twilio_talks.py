@@ -8,6 +8,7 @@ import structlog
 from quart import Blueprint, Response, current_app
 
 from accounts.organisations import find_organisation
+from billing.limits import allowed_countries
 from config.clock import new_id, now_ms
 from config.database import Database
 from config.settings import Settings
@@ -64,10 +65,11 @@ async def _transfer(call: Call, number: str) -> str | None:
     left = call.max_duration_seconds - lasted_ms // 1000
     async with _database().read() as connection:
         row = await find_call(connection, call.org_id, call.id)
+        countries = await allowed_countries(connection, call.org_id, call.api_key_id, settings.allowed_countries)
     if row is None or row["transfer_number"] != number or left < SHORTEST_TRANSFER_SECONDS:
         return None
     try:
-        check_number(number, settings.allowed_countries)
+        check_number(number, countries)
     except NotDiallable as refusal:
         log.warning("transfer_refused", call_id=call.id, code=refusal.code)
         return None

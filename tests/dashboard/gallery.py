@@ -76,6 +76,7 @@ def billing(
         auto_recharge=recharge,
         free_credit=500_000,
         rate=fx.RATE,
+        limits=ws.LIMITS,
         notices=notices,
     )
 
@@ -270,6 +271,8 @@ _workspace("number", "number.html", "Number", "numbers", view=ws.NUMBER)
 _workspace("api-keys", "api_keys.html", "API keys", "api_keys", view=ws.KEYS)
 _workspace("api-keys-created", "api_keys.html", "API keys", "api_keys", view=ws.KEY_CREATED)
 _workspace("api-keys-empty", "api_keys.html", "API keys", "api_keys", view=ws.NO_KEYS)
+_workspace("api-key", "api_key.html", "Booking server", "api_keys", view=ws.KEY)
+_workspace("api-key-error", "api_key.html", "Booking server", "api_keys", view=ws.KEY_WITH_ERRORS)
 _workspace("do-not-call", "listed.html", "Do not call", "do_not_call", view=ws.LISTED)
 _workspace("blocked-callers", "listed.html", "Blocked callers", "do_not_call", view=ws.NOBODY)
 _workspace("webhooks", "webhooks.html", "Webhooks", "webhooks", view=ws.WEBHOOKS)

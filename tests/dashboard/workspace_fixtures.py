@@ -3,8 +3,10 @@
 import json
 from dataclasses import replace
 
-from dashboard import calls_view, wallet_view
+from billing.spending import Limits, Spent
+from dashboard import calls_view, urls, wallet_view
 from dashboard.agent_form import agent_form
+from dashboard.limits_view import KeyPage, spending_limits
 from dashboard.views import Choice, Form, Paging
 from dashboard.webhooks_view import (
     Attempt,
@@ -132,7 +134,17 @@ _EXPIRIES = (
 )
 KEYS = ApiKeysPage(
     (
-        ApiKeyRow("k1", "Booking server", "sk_live_7Qm2", "active", OLD, "dana@example.com", fx.NOW - 61_000, None),
+        ApiKeyRow(
+            "k1",
+            "Booking server",
+            "sk_live_7Qm2",
+            "active",
+            OLD,
+            "dana@example.com",
+            fx.NOW - 61_000,
+            None,
+            "$20.00 a day",
+        ),
         ApiKeyRow("k2", "Laptop", "sk_live_x9Ab", "active", OLD, "", None, fx.ms("00:00:00", "2027-02-01")),
         ApiKeyRow("k3", "Old server", "sk_live_1c0d", "revoked", OLD, "kim@example.com", OLD + 86_400_000, None),
     ),
@@ -226,4 +238,23 @@ SETTINGS = SettingsPage(
     invitations=(Invitation("i1", "lee@example.com", fx.ms("09:00:00")),),
     invite_form=Form({"email": "x"}, {"email": "This is not an email address."}),
     password_form=Form({}, {"current_password": "This is not your current password."}),
+)
+
+
+# ---------- spending limits ----------
+
+_DAY, _REGIONS = "2026-11-23", ("US", "CA")
+_SPENT = Spent(2, 600_000, _DAY, 412_500, 1_830_000)
+LIMITS = spending_limits(urls.LIMITS, Limits(None, 20_000_000, 10, None), _SPENT, _DAY, _REGIONS)
+KEY = KeyPage(
+    "k1",
+    "Booking server",
+    "sk_live_7Qm2",
+    "active",
+    spending_limits(urls.api_key("k1"), Limits(2_000_000, None, None, ("US",)), _SPENT, _DAY, _REGIONS),
+)
+_ERRORS = {"cap_day": "Write an amount in dollars, such as 20, or leave it empty."}
+KEY_WITH_ERRORS = replace(
+    KEY,
+    limits=replace(KEY.limits, form=Form({"cap_day": "twenty", "cap_month": "", "cap_calls": ""}, _ERRORS)),
 )

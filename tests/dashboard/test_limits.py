@@ -1,0 +1,50 @@
+"""Spending limits on the pages, as people set them."""
+
+from tests.town import Town
+
+FORM = {"cap_day": "12.50", "cap_month": "", "cap_calls": "3", "countries": ["US"]}
+
+
+async def test_the_organisations_limits_are_set_and_lifted_on_the_billing_page(town: Town) -> None:
+    visitor = await town.member("dana@example.com")
+    await visitor.get("/billing")
+    assert "Automatic recharge" in visitor.text
+    assert "Spending limits" in visitor.text
+    saved = await visitor.post("/billing/limits", **FORM)
+    assert (saved.status_code, saved.headers["Location"]) == (303, "/billing#limits")
+    await visitor.get("/billing")
+    assert "$0.00 of $12.50" in visitor.text
+    await visitor.post("/billing/limits", cap_day="", cap_month="", cap_calls="", countries=["US", "CA"])
+    await visitor.get("/billing")
+    assert "$0.00, no cap" in visitor.text
+
+
+async def test_what_is_no_limit_is_said_beside_its_field_and_nothing_is_saved(town: Town) -> None:
+    visitor = await town.member("dana@example.com")
+    await visitor.get("/billing")
+    for wrong, word in (
+        ({"cap_day": "twenty"}, "Write an amount in dollars"),
+        ({"cap_day": "-1"}, "Write an amount in dollars"),
+        ({"cap_calls": "1.5"}, "Write a whole number"),
+        ({"countries": []}, "Tick at least one country"),
+        ({"countries": ["RU"]}, "Tick at least one country"),
+    ):
+        refused = await visitor.post("/billing/limits", **{**FORM, **wrong})
+        assert refused.status_code == 400
+        assert word in visitor.text
+    await visitor.get("/billing")
+    assert "$0.00, no cap" in visitor.text
+
+
+async def test_a_keys_limits_are_set_on_its_own_page(town: Town) -> None:
+    visitor = await town.member("dana@example.com")
+    await visitor.get("/api-keys")
+    await visitor.post("/api-keys", name="Agent", expires="")
+    address = visitor.page.split('href="/api-keys/')[1].split('"')[0]
+    await visitor.get(f"/api-keys/{address}")
+    saved = await visitor.post(f"/api-keys/{address}", **FORM)
+    assert saved.status_code == 303
+    await visitor.get("/api-keys")
+    assert "$12.50 a day, 3 calls at once, only US" in visitor.text
+    assert (await visitor.post("/api-keys/nobodys", **FORM)).status_code == 404
+    assert (await visitor.get("/api-keys/nobodys")).status_code == 404
