@@ -115,12 +115,14 @@ def entry(transfer: Transfer, clock: Clock) -> LedgerEntry:
 
 def _what_for(transfer: Transfer) -> tuple[str, str]:
     """The words before a number, and the number (empty where there is none)."""
+    if transfer.kind in _FOR:  # their reasons are ids, for the CSV
+        return _FOR[transfer.kind], ""
     if transfer.reason:
         return transfer.reason, ""
     if transfer.kind.startswith("number_"):
         return "Number", transfer.number
     if not transfer.call_id:
-        return _FOR.get(transfer.kind, ""), ""
+        return "", ""
     toward = "from" if transfer.call_direction == "inbound" else "to"
     match transfer.kind:
         case "settle" if transfer.billed_seconds is not None:
