@@ -45,6 +45,7 @@ def running_product(directory: Path) -> Iterator[Product]:
             STRIPE_API_BASE_URL=f"{network_url}/stripe",
             OPENAI_BASE_URL=f"{network_url}/openai/v1",
             SMTP_URL=f"smtp://127.0.0.1:{free_port()}",
+            ALLOW_PRIVATE_URLS="true",
         ) as made,
         httpx.Client(base_url=network_url, timeout=20) as simulator,
     ):
