@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from accounts.sessions import configure_cookies
 from billing import api as billing_api
 from billing import limits_api, usage_api
-from config import health
+from config import health, metrics
 from config.clock import Clock, new_id, now_ms
 from config.database import Unavailable
 from config.door import Busy, Down
@@ -113,6 +113,7 @@ def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart
         relay,
         stripe_webhooks,
         health,
+        metrics,
         *DASHBOARD,
     ):
         app.register_blueprint(room.blueprint)

@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     rate_limit_per_minute: int = Field(600, ge=0)
     allowed_countries: Annotated[tuple[str, ...], NoDecode] = ("US", "CA")
     allow_private_urls: bool = False
+    metrics_token: SecretStr = SecretStr("")
+    alert_email: str = ""
+    alert_webhook_url: str = Field("", repr=False)  # often a secret in itself
     log_level: str = "INFO"
 
     @field_validator("stripe_webhook_secrets", mode="before")
@@ -96,7 +99,9 @@ class Settings(BaseSettings):
             raise ValueError("must name a database; one in memory cannot be shared")
         return value
 
-    @field_validator("public_base_url", "twilio_api_base_url", "stripe_api_base_url", "openai_base_url")
+    @field_validator(
+        "public_base_url", "twilio_api_base_url", "stripe_api_base_url", "openai_base_url", "alert_webhook_url"
+    )
     @classmethod
     def _web_address(cls, value: str) -> str:
         if value:

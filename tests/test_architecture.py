@@ -17,8 +17,8 @@ from quart import Quart
 from tests.servers import DOLLAR, ROOT, Server, running_server
 
 ROOMS = ("config", "accounts", "billing", "voice", "webhooks", "dashboard")
-OPEN = ("/healthz", "/readyz", "/openapi.json", "/docs", "/static/")
-"""Open to everybody: whether we live, and how to use us."""
+OPEN = ("/healthz", "/readyz", "/openapi.json", "/docs", "/static/", "/metrics")
+"""Open to everybody: whether we live, and how to use us; and, to this machine alone, metrics."""
 ENTRANCE = ("/login", "/signup", "/forgot", "/reset", "/join", "/verify", "/logout")
 """What people use who are not in yet; its forms carry proofs of their own."""
 HEAVY = {"aiohttp", "alembic", "openai", "phonenumbers", "quart", "stripe", "twilio"}
