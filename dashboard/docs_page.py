@@ -4,16 +4,18 @@ Invariant: they show exactly what `/openapi.json` and the table of codes say.
 """
 
 import json
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from quart import Blueprint, current_app
+import msgspec
+from quart import Blueprint, Response, current_app
 
 from config.codes import CODES
-from config.http import answer
 from config.openapi import ERRORS_PAGE, describe
 from dashboard import urls
-from dashboard.web import AnyResponse, gate, html, secure, settings
+from dashboard.render import render
+from dashboard.web import AnyResponse, gate, secure, settings
 
 blueprint = Blueprint("docs_page", __name__)
 blueprint.after_request(secure)
@@ -21,38 +23,62 @@ blueprint.after_request(secure)
 
 @blueprint.get("/openapi.json")
 async def openapi() -> AnyResponse:
-    return answer(describe(current_app))
+    return Response(_kept("openapi.json", lambda: msgspec.json.encode(_document())), content_type="application/json")
 
 
 @blueprint.get(urls.DOCS)
 async def docs() -> AnyResponse:
-    document = describe(current_app)
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for method, path, operation in _operations(document):
-        codes = [code for response in operation["responses"].values() for code in _codes_in(response)]
-        given = {status: each for status, each in operation["responses"].items() if not _codes_in(each)}
-        shown = {"method": method, "path": path, "codes": codes, "given": given, **operation}
-        groups.setdefault(operation["tags"][0], []).append(shown)
-    return html(
-        "docs.html",
-        gate=gate("API reference"),
-        groups=groups,
-        schemas=document["components"]["schemas"],
-        errors_url=ERRORS_PAGE,
-        pretty=partial(json.dumps, indent=2, ensure_ascii=False),
-        api_url=settings().public_base_url,
-    )
+    return _page("docs.html", "API reference", _reference)
 
 
 @blueprint.get(ERRORS_PAGE)
 async def errors() -> AnyResponse:
     """Every code: what it means, what to do, and what can answer it."""
+    return _page("errors.html", "Error codes", _explained)
+
+
+def _reference() -> dict[str, Any]:
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for method, path, operation in _operations(_document()):
+        codes = [code for response in operation["responses"].values() for code in _codes_in(response)]
+        given = {status: each for status, each in operation["responses"].items() if not _codes_in(each)}
+        shown = {"method": method, "path": path, "codes": codes, "given": given, **operation}
+        groups.setdefault(operation["tags"][0], []).append(shown)
+    return {
+        "groups": groups,
+        "schemas": _document()["components"]["schemas"],
+        "errors_url": ERRORS_PAGE,
+        "pretty": partial(json.dumps, indent=2, ensure_ascii=False),
+        "api_url": settings().public_base_url,
+    }
+
+
+def _explained() -> dict[str, Any]:
     answered_by: dict[str, list[str]] = {}
-    for method, path, operation in _operations(describe(current_app)):
+    for method, path, operation in _operations(_document()):
         for refusal in operation["responses"].values():
             for code in _codes_in(refusal):
                 answered_by.setdefault(code, []).append(f"{method} {path}")
-    return html("errors.html", gate=gate("Error codes"), codes=CODES, answered_by=answered_by, docs_url=urls.DOCS)
+    return {"codes": CODES, "answered_by": answered_by, "docs_url": urls.DOCS}
+
+
+def _page(template: str, title: str, context: Callable[[], dict[str, Any]]) -> Response:
+    frame = gate(title)
+    text = _kept(f"{template} {frame.theme}", lambda: render(template, gate=frame, **context()))
+    return Response(text, content_type="text/html; charset=utf-8")
+
+
+def _document() -> dict[str, Any]:
+    document: dict[str, Any] = _kept("document", lambda: describe(current_app))
+    return document
+
+
+def _kept(name: str, make: Callable[[], Any]) -> Any:
+    """Made once: it takes as long as hundreds of other requests, and anybody may ask for it."""
+    kept: dict[str, Any] = current_app.extensions.setdefault("reference", {})
+    if name not in kept:
+        kept[name] = make()
+    return kept[name]
 
 
 def _operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ import httpx
 import pytest
 from openapi_core import OpenAPI
 
+from config.app import create_app
 from config.codes import CODES
 from config.errors import ApiError
 from tests.described import fault_of, validator_of
 from tests.end_to_end.conftest import Site
-from tests.servers import ROOT
+from tests.servers import ROOT, settings_of
 
 
 @pytest.fixture(scope="module")
@@ -187,3 +189,16 @@ def test_an_error_leads_to_its_explanation(site: Site) -> None:
     refusal = httpx.get(f"{site.url}/v1/calls/x", headers={"Authorization": f"Bearer {site.api_key}"})
     assert refusal.headers["Link"] == '</docs/errors#not_found>; rel="help"'
     assert f'id="{refusal.json()["code"]}"' in httpx.get(f"{site.url}/docs/errors").text
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/docs/errors"])
+async def test_the_description_costs_next_to_nothing_to_ask_for_again(tmp_path: Path, path: str) -> None:
+    """Anybody may ask for it, as often as they like."""
+    settings = settings_of({"DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path}/x.db"})
+    client = create_app(settings).test_client()
+    began = time.process_time()
+    first = await (await client.get(path)).get_data()
+    once = time.process_time() - began
+    for _ in range(20):
+        assert await (await client.get(path)).get_data() == first
+    assert time.process_time() - began < 3 * once
