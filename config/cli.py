@@ -277,6 +277,30 @@ def number_import(org_id: str, e164: str) -> None:
 
 
 @main.command()
+@click.option("--http", is_flag=True, help="Serve many clients at /mcp, each with its own key; else one, over stdio.")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8020, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--base-url", envvar="CALLINGBOX_BASE_URL", default="http://127.0.0.1:8000", show_default=True)
+def mcp(http: bool, host: str, port: int, base_url: str) -> None:
+    """Let AI assistants call: a Model Context Protocol server that talks to the HTTP API at --base-url."""
+    import os
+
+    from config.mcp_server import run_http, run_stdio
+
+    if not base_url.startswith(("http://", "https://")):
+        raise Fault("--base-url must begin with http:// or https://")
+    if http:
+        from config.serve import listen
+
+        listening = listen(host, port)
+        click.echo(f"callingbox-server: http://{host}:{port}/mcp", err=True)
+        return run_http(base_url, host, listening)
+    if not (key := os.environ.get("CALLINGBOX_API_KEY", "")).startswith("sk_"):
+        raise Fault("set CALLINGBOX_API_KEY to an API key that has a daily or monthly cap")
+    return run_stdio(base_url, key)
+
+
+@main.command()
 def sweep() -> None:
     """Look once at every call and number that is due: late verdicts, deadlines, silent calls; purchases, renewals."""
 
