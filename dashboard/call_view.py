@@ -24,7 +24,8 @@ CheckResult = Literal["agrees", "differs", "unchecked"]
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Something said; `offset_ms` counts from the answer, `cut_off` if an interruption ended it.
+    """Something said; `offset_ms` counts from the answer, `cut_off` if an interruption ended it, which nobody heard
+    the rest of: `unheard`.
 
     `speaker`: agent, person, or for notes system and tool.
     """
@@ -35,6 +36,7 @@ class Segment:
     cut_off: bool = False
     reply_ms: int | None = None
     """For the agent: from the end of the person's words to its first ones, if measured."""
+    unheard: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Line:
     text: str
     cut_off: bool
     reply: str
+    unheard: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ def call_page(
         check=check,
         transcript_lead="Live" if call.is_live else "Times from the answer",
         lines=tuple(_line(segment) for segment in segments),
-        result_lead=_result_lead(result_status, result_error),
+        result_lead=_result_lead(result_status, result_error, is_live=call.is_live),
         result=_pairs(result if result_status == "completed" else None),
         details=_details(call),
         metadata=_pairs(metadata),
@@ -143,6 +146,7 @@ def _notices(call: CallFacts, check: CheckResult) -> tuple[Notice, ...]:
 
 
 _WHO = {"agent": "Agent", "person": "Person"}
+_NOTED = {"tool": "Tool", "system": "Machine"}
 
 
 def _line(segment: Segment) -> Line:
@@ -150,17 +154,20 @@ def _line(segment: Segment) -> Line:
     is_note = segment.speaker not in _WHO
     return Line(
         "note" if is_note else segment.speaker,
-        _WHO.get(segment.speaker, "Tool" if segment.speaker == "tool" else "Note"),
+        _WHO.get(segment.speaker) or _NOTED[segment.speaker],
         fmt.duration(max(0, segment.offset_ms) // 1000),
         segment.text,
         segment.cut_off,
         reply,
+        segment.unheard,
     )
 
 
-def _result_lead(result_status: str | None, result_error: str | None) -> str:
+def _result_lead(result_status: str | None, result_error: str | None, *, is_live: bool) -> str:
     return {
-        "pending": "The call’s transcript is being read.",
+        "pending": "Read off the transcript when the call has ended."
+        if is_live
+        else "The call’s transcript is being read.",
         "failed": result_error or "The result could not be read from the transcript.",
         "skipped": "Nobody answered, so there is no result.",
     }.get(result_status or "", "")

@@ -3,6 +3,7 @@
 Invariant: nothing is decided here; a column becomes a field.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
@@ -36,43 +37,40 @@ _OWN_WORDS = {"hangup": "Hang-up asked for", "failure": "Our fault: the agent co
 def spoken(
     said: Sequence[Mapping[str, Any]], measured: Sequence[Mapping[str, Any]], answered_at: int | None
 ) -> list[Segment]:
-    """The transcript's lines of agent and person; what nobody heard is left out."""
+    """The transcript's lines: what was heard, with what was cut off after it; tools, and what a machine said."""
     latencies = {turn["sequence_no"]: turn["total_ms"] for turn in measured}
     return [
         Segment(
-            "agent" if row["role"] == "agent" else "person",
-            row["text"],
+            row["role"],
+            _tool_words(row["text"]) if row["role"] == "tool" else row["text"],
             row["started_at"] - (answered_at or row["started_at"]),
             row["cut_text"] is not None,
             latencies.get(row["sequence_no"]),
+            (row["cut_text"] or "").strip(),
         )
         for row in said
-        if row["role"] in ("agent", "person") and row["text"]
+        if row["text"] and (row["role"] in ("agent", "person", "tool") or row["source"] == "machine")
     ]
+
+
+TOOL_RESULT_CHARACTERS = 300
+
+
+def _tool_words(kept: str) -> str:
+    """A tool's call as the conversation kept it (JSON: name, arguments, is_write, result), in words."""
+    told = json.loads(kept)
+    called = f"{told['name']} {json.dumps(told['arguments'], ensure_ascii=False)}"
+    result = told["result"]
+    if result is None:
+        return called
+    if result.get("ok"):
+        return f"{called} → {json.dumps(result.get('result'), ensure_ascii=False)[:TOOL_RESULT_CHARACTERS]}"
+    return f"{called}: {(result.get('error') or {}).get('message', 'It failed.')}"
 
 
 def ms_of(text: str | None) -> int | None:
     """A time of the API's objects, in epoch milliseconds."""
     return None if text is None else round(datetime.fromisoformat(text).timestamp() * 1000)
-
-
-def segment_facts(
-    call: Mapping[str, Any], said: Sequence[Mapping[str, Any]], measured: Sequence[Mapping[str, Any]]
-) -> list[Segment]:
-    """The transcript; offsets count from the answer. What was sent but cut off stands after what was heard."""
-    replies = {turn["sequence_no"]: turn["total_ms"] for turn in measured}
-    since = call["answered_at"] or call["created_at"]
-    return [
-        Segment(
-            speaker=row["role"],
-            text=row["text"],
-            offset_ms=row["started_at"] - since,
-            cut_off=bool(row["cut_text"]),
-            reply_ms=replies.get(row["sequence_no"]),
-        )
-        for row in said
-        if row["text"] or row["cut_text"]
-    ]
 
 
 def call_facts(row: Mapping[str, Any], moved: Sequence[Mapping[str, Any]] = (), agent_name: str = "") -> CallFacts:

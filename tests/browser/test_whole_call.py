@@ -136,7 +136,9 @@ def test_a_whole_call_with_a_tool_an_interruption_and_an_end_by_the_agent(
         say(phone, "Yes. Which slots are free on Monday?")
         heard(phone, "I have checked that for you: free ten in the morning.")
         assert asked == [(call_id, {"day": "Monday"})]
-        expect(talk).to_contain_text("free ten in the morning")
+        expect(talk).to_contain_text('free_slots {"day": "Monday"} → {"free": "ten in the morning"}')
+        expect(talk).to_contain_text("I have checked that for you: free ten in the morning.")
+        expect(desk.locator("#result")).to_contain_text("when the call has ended")
 
         say(phone, "How long will it take?")
         line = agent_says(phone, LONG)
@@ -146,6 +148,7 @@ def test_a_whole_call_with_a_tool_an_interruption_and_an_end_by_the_agent(
         expect(cut).to_be_visible()
         unheard = cut.inner_text()
         expect(talk.locator(".cut")).to_have_count(1)
+        expect(talk.locator("s")).to_have_text(unheard.strip())
         heard(phone, "Thank you, I've noted that.")
 
         say(phone, "No, that is all. Goodbye.")

@@ -318,7 +318,9 @@ SEGMENTS = [
         reply_ms=640,
     ),
     Segment("person", "Oh. No, that’s the day before the holiday, I’m traveling by then.", 16_000),
-    Segment("agent", "No problem. I can offer Monday the 30th at 9:00, or Tuesday", 22_000, True, 810),
+    Segment(
+        "agent", "No problem. I can offer Monday the 30th at 9:00, or Tuesday", 22_000, True, 810, "the 1st at noon."
+    ),
     Segment("person", "Sorry, Monday is good. Nine is good.", 29_000),
     Segment("agent", "Monday, November 30th, at 9:00. Shall I book that and release Wednesday?", 33_000),
     Segment("person", "Yes please. Wait, let me look whether I can leave work by then. One minute.", 40_000),
