@@ -320,6 +320,7 @@ def audit() -> None:
     report = run_safely(lambda: run(loaded))
     show(report)
     if report["violations"]:
+        with_machinery(lambda machinery: machinery.notifier.audit_failed(report["violations"]))
         raise SystemExit(1)
 
 

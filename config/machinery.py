@@ -17,7 +17,9 @@ from config.clock import Clock, now_ms
 from config.database import Database
 from config.door import Door
 from config.egress import Egress
+from config.notifier import Notifier
 from config.settings import Settings
+from config.watch import Watch
 from voice.agent_service import Agents
 from voice.call import Policy
 from voice.carrier import Addresses, Carrier
@@ -66,6 +68,10 @@ class Machinery:
         self.mailer = Mailer(
             self.database, self.door, settings.mail_url, settings.public_base_url, Links(settings.signing_secret), clock
         )
+        self.notifier = Notifier(self.door, settings, clock)
+        self.outbox.alerted.append(self.notifier.raised)
+        self.topups.alerted.append(self.notifier.raised)
+        self.watch = Watch(self.database, self.notifier, settings, clock)
         self.egress = Egress(settings.allow_private_urls)
         self.sender = Sender(self.database, self.door, self.egress, clock)
         self.model = self._language_model() if settings.has_model else None
@@ -99,6 +105,7 @@ class Machinery:
             self.topup_upkeep.run(),
             self.mailer.run(),
             self.sender.run(),
+            self.watch.run(),
         )
         self._work += [asyncio.create_task(job) for job in jobs]
 
@@ -109,7 +116,9 @@ class Machinery:
         await asyncio.gather(*self._work, return_exceptions=True)
         try:
             async with asyncio.timeout(SHUTDOWN_SECONDS):
-                await asyncio.gather(self.outbox.idle(), self.topups.idle(), self.numbers.idle(), self.sender.idle())
+                rooms = (self.outbox, self.topups, self.numbers, self.sender)
+                await asyncio.gather(*(room.idle() for room in rooms))
+                await self.notifier.idle()  # what those still raised
         except TimeoutError:
             log.warning("shutdown_with_work_left", tasks=self.outbox.depth)
         await self.door.close()

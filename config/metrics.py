@@ -23,7 +23,7 @@ from voice.effects import HangUp, Refund, Release, Settle
 from voice.events import CarrierAsked, DialNotFound, TimePassed
 from voice.move_call import MoveCall
 from voice.outcomes import Moved, Paused, Rejected
-from voice.tables import calls
+from voice.tables import IS_LIVE, calls
 from voice.talks import StoreTalk
 
 blueprint = Blueprint("metrics", __name__)
@@ -111,7 +111,10 @@ class Standing:
 
 async def standing(database: Database, now: int) -> Standing:
     """Raises Unavailable."""
-    reserved = select(func.count(), func.min(calls.c.created_at)).where(calls.c.reservation_status == "reserved")
+    reserved = select(func.count(), func.min(calls.c.created_at)).where(
+        text(IS_LIVE),
+        calls.c.reservation_status == "reserved",  # the first names the index
+    )
     due = text(
         "SELECT count(*) FROM webhook_deliveries WHERE next_attempt_at <= :now"
     )  # that room is not ours to enter

@@ -1,0 +1,174 @@
+"""What an operator is told, how, and that it is told once."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from accounts.tables import mails
+from billing.tables import topups, wallets
+from config.database import Database
+from config.door import Door
+from config.machinery import Machinery
+from config.notifier import Notifier
+from config.watch import Watch
+from tests.doors import several_doors
+from tests.receiver import Receiver, receiving
+from tests.servers import DOLLAR, Server, create_organisation, opened_door, settings_of
+from voice.tables import calls
+
+DAY_SECONDS = 86_400
+
+
+@asynccontextmanager
+async def told(server: Server, path: str = "/ok") -> AsyncIterator[tuple[Notifier, Receiver]]:
+    """A notifier of a server's door, with a webhook and a mailbox."""
+    async with receiving() as receiver:
+        environment = {"ALERT_EMAIL": "ops@example.com", "ALERT_WEBHOOK_URL": f"{receiver.url}{path}"}
+        yield Notifier(server.door, settings_of(environment), server.clock), receiver
+
+
+async def letters(database: Database) -> list[dict[str, Any]]:
+    async with database.read() as connection:
+        return [dict(row) for row in (await connection.execute(select(mails))).mappings()]
+
+
+async def change(server: Server, table: Any, **values: Any) -> None:
+    await server.database.write(lambda connection: connection.execute(update(table).values(**values)))
+
+
+async def test_an_alert_goes_to_the_webhook_and_by_mail(server: Server) -> None:
+    async with told(server) as (notifier, receiver):
+        assert await notifier.tell("topup_review", "top-up 1: wrong amount", about="top-up 1")
+        [request] = receiver.received
+        [letter] = await letters(server.database)
+    assert (request.json["kind"], request.json["text"]) == ("topup_review", "top-up 1: wrong amount")
+    assert (letter["recipient"], letter["kind"], letter["due_at"] is not None) == ("ops@example.com", "notice", True)
+    assert letter["facts"]["subject"] == "CallingBox alert: topup review"
+    assert letter["facts"]["text"].startswith("top-up 1: wrong amount")
+
+
+async def test_an_episode_is_told_once_however_many_processes_see_it(database_url: str) -> None:
+    async with receiving() as receiver, several_doors(database_url, 3) as doors:
+        settings = settings_of({"ALERT_WEBHOOK_URL": f"{receiver.url}/ok"})
+        notifiers = [Notifier(door, settings) for door in doors] + [Notifier(doors[0], settings)]
+        news = [
+            await notifier.tell("hold_overdue", "again", about="call 1") for notifier in notifiers for _ in range(2)
+        ]
+        assert news.count(True) == 1
+        assert await notifiers[0].tell("hold_overdue", "another", about="call 2")
+        assert len(receiver.received) == 2
+        assert all(letter["due_at"] is None for letter in await letters(doors[0].database)), "nobody to send it to"
+
+
+async def test_what_lasts_is_told_again_the_next_day(sqlite_server: Server) -> None:
+    async with told(sqlite_server) as (notifier, receiver):
+        assert await notifier.tell("calls_paused", "still", about="org 1")
+        assert not await notifier.tell("calls_paused", "still", about="org 1")
+        sqlite_server.clock.advance(DAY_SECONDS)
+        assert await notifier.tell("calls_paused", "still", about="org 1")
+        assert len(receiver.received) == 2
+
+
+async def test_a_webhook_that_fails_is_tried_again(sqlite_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("config.notifier.RETRY_SECONDS", (0.01, 0.01))
+    async with told(sqlite_server, "/broken") as (notifier, receiver):
+        await notifier.tell("audit_failed", "found 1", about="x")
+        assert len(receiver.received) == 3
+
+
+async def test_what_a_decision_raises_reaches_the_operator(sqlite_server: Server) -> None:
+    async with told(sqlite_server) as (notifier, receiver):
+        notifier.raised(SimpleNamespace(kind="dial_lost", text="call 1 was never confirmed"))
+        await notifier.idle()
+        assert [request.json["kind"] for request in receiver.received] == ["dial_lost"]
+
+
+async def test_the_machinery_passes_on_the_alerts_of_calls_and_top_ups(sqlite_url: str) -> None:
+    machinery = Machinery(settings_of({"DATABASE_URL": sqlite_url}))
+    assert machinery.outbox.alerted == [machinery.notifier.raised]
+    assert machinery.topups.alerted == [machinery.notifier.raised]
+    await machinery.database.close()
+
+
+async def test_holds_that_do_not_end_and_customers_without_credit_are_seen(server: Server) -> None:
+    org = await server.organisation(credit=7 * DOLLAR)
+    assert server.network is not None
+    server.network.clock.speed = 0.001
+    call = await org.call("+14155550150")
+    settings = server.settings
+    async with told(server) as (notifier, receiver):
+        watch = Watch(server.database, notifier, settings, server.clock)
+        await watch.look()
+        assert receiver.received == []
+        server.clock.advance(3_600 + 3_600 + 60)
+        await watch.look()
+        await watch.look()
+        [request] = receiver.received
+        assert (request.json["kind"], call["id"] in request.json["text"]) == ("hold_overdue", True)
+
+
+async def test_only_who_has_paid_and_holds_nothing_is_short_of_credit(server: Server) -> None:
+    free = await server.organisation(credit=1 * DOLLAR, number=None)
+    paying = await server.organisation(credit=1 * DOLLAR, number=None)
+    row = {
+        "id": "01900000-0000-7000-8000-000000000001",
+        "org_id": paying.id,
+        "kind": "checkout",
+        "status": "paid",
+        "amount_cents": 500,
+        "credit_milli_cents": 500_000,
+        "livemode": False,
+        "paid_at": 1,
+        "expires_at": 1,
+        "created_at": 1,
+        "updated_at": 1,
+    }
+    await server.database.write(lambda connection: connection.execute(topups.insert().values(**row)))
+    async with told(server) as (notifier, receiver):
+        watch = Watch(server.database, notifier, server.settings, server.clock)
+        await watch.look()
+        [request] = receiver.received
+        assert request.json["kind"] == "calls_paused"
+        assert paying.id in request.json["text"]
+        assert free.id not in request.json["text"]
+        await server.database.write(
+            lambda connection: connection.execute(
+                update(wallets).where(wallets.c.id == paying.id).values(balance=4 * DOLLAR)
+            )
+        )
+        await watch.look()
+        assert [request.json["kind"] for request in receiver.received] == ["calls_paused", "balance_low"]
+
+
+async def test_many_calls_without_a_verdict_are_noticed(sqlite_server: Server) -> None:
+    org = await sqlite_server.organisation(credit=100 * DOLLAR)
+    assert sqlite_server.network is not None
+    sqlite_server.network.clock.speed = 0.001
+    for number in range(20):
+        await org.call(f"+1212555{number + 150:04d}", max_duration_seconds=600)
+    now = sqlite_server.clock()
+    async with told(sqlite_server) as (notifier, receiver):
+        watch = Watch(sqlite_server.database, notifier, sqlite_server.settings, sqlite_server.clock)
+        ended = {"final_status": "completed", "ended_at": now, "direction": "outbound"}
+        await change(sqlite_server, calls, **ended, billing_reason="billed")
+        await watch.look()
+        assert receiver.received == []
+        await change(sqlite_server, calls, **ended, billing_reason="free_no_verdict")
+        await watch.look()
+        assert [request.json["kind"] for request in receiver.received] == ["no_verdicts"]
+
+
+async def test_a_database_that_is_away_loses_no_alert(sqlite_url: str) -> None:
+    async with opened_door(sqlite_url) as door:
+        closed = Door(Database(sqlite_url), wallets)
+        await create_organisation("http://127.0.0.1:9", door, number=None)
+        notifier = Notifier(closed, settings_of({}))
+        assert not await notifier.tell("hold_overdue", "call 1", about="call 1")
+        closed.open()
+        assert await notifier.tell("hold_overdue", "call 1", about="call 1")
+        await closed.close()
+        await closed.database.close()
