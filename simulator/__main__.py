@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ipaddress
+import os
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from quart import Quart
 
@@ -24,6 +26,7 @@ from simulator.app import (
 )
 from simulator.faults import FaultPlan
 from simulator.mailbox import Mailbox
+from simulator.scenario import Scenario, read
 from simulator.stripe import Bank
 
 
@@ -61,15 +64,18 @@ async def _serve(app: Quart, sock: socket.socket) -> None:
 
 
 def _options(arguments: argparse.Namespace) -> Options:
+    """What was asked for on the command line comes before the scenario."""
+    scenario = read(Path(arguments.scenario)) if arguments.scenario else Scenario()
     return Options(
         account_sid=arguments.account_sid,
         auth_token=arguments.auth_token,
-        speed=arguments.speed,
-        seed=arguments.seed,
+        speed=(scenario.speed or 1.0) if arguments.speed is None else arguments.speed,
+        seed=scenario.seed if arguments.seed is None else arguments.seed,
+        callees=scenario.callees,
         numbers=tuple(arguments.number or (DEFAULT_NUMBER,)),
         voice_url=arguments.voice_url,
         status_callback=arguments.status_callback,
-        faults=FaultPlan.all_with(arguments.faults),
+        faults=FaultPlan.all_with(arguments.faults) if arguments.faults else scenario.faults,
         calls_per_second=arguments.calls_per_second,
         bank=Bank(
             secret_key=arguments.stripe_key,
@@ -84,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m simulator", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT)
-    parser.add_argument("--speed", type=float, default=1.0, help="virtual seconds in a real one")
+    parser.add_argument("--speed", type=float, help="virtual seconds in a real one; 1 if left out")
     parser.add_argument("--seed", type=int, help="of every die; without it each run is new")
     parser.add_argument("--account-sid", default=DEFAULT_ACCOUNT_SID)
     parser.add_argument("--auth-token", default=DEFAULT_AUTH_TOKEN)
@@ -96,6 +102,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--stripe-key", default="sk_test_simulated", help="the bank's secret API key")
     parser.add_argument("--stripe-webhook-url", help="where the bank tells of payments; without it: nowhere")
     parser.add_argument("--stripe-webhook-secret", action="append", help="signs that; may be repeated")
+    parser.add_argument(
+        "--scenario",
+        default=os.environ.get("SIMULATOR_SCENARIO"),
+        help="a YAML file: who answers how, which faults (also SIMULATOR_SCENARIO)",
+    )
     parser.add_argument("--mail-port", type=int, help="receive mail by SMTP here and show it at /mail")
     return parser
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +27,7 @@ from simulator.network import Network, NetworkOptions, Number
 from simulator.relay import Relay
 from simulator.resources import friendly
 from simulator.rest_errors import RestError
+from simulator.scripts import Script
 
 DEFAULT_ACCOUNT_SID = "AC" + "5" * 32
 DEFAULT_AUTH_TOKEN = "5" * 32
@@ -51,6 +52,8 @@ class Options:
     status_callback: str = ""
     """Where these numbers report the end of a call."""
     faults: FaultPlan = field(default_factory=FaultPlan)
+    callees: Mapping[str, Script] = field(default_factory=dict)
+    """What numbers do when called, and "default"."""
     calls_per_second: float | None = None
     """Calls created faster than this are queued, as at Twilio, where it is 1; None: none are."""
     relay: Relay = by_script
@@ -68,6 +71,7 @@ def create_app(options: Options | None = None) -> Quart:
     options = options or Options()
     clock = Clock(options.speed)
     network = Network(_network_options(options), clock)
+    network.scripts.update(options.callees)
     app = Quart("simulator", static_folder=None)
     app.extensions["network"] = network
     app.config["MAX_CONTENT_LENGTH"] = 256 * 1024
