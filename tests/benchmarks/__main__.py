@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.benchmarks import billing, calls, door
+from tests.benchmarks import billing, calls, door, relay
 from tests.benchmarks.report import Measurement, Result, as_json, as_table
 
 MEASUREMENTS: dict[str, Measurement] = {
@@ -13,6 +13,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "door-postgres": door.on_postgres,
     "calls": calls.over_http,
     "billing": billing.over_http,
+    "relay": relay.added,
 }
 """Add yours here."""
 

@@ -76,14 +76,14 @@ def _organisation(environment: dict[str, str]) -> str:
 def _process(command: list[str], port: int, environment: dict[str, str] | None = None) -> Iterator[None]:
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     try:
-        _await_port(port)
+        await_port(port)
         yield
     finally:
         process.terminate()
         process.wait(30)
 
 
-def _await_port(port: int) -> None:
+def await_port(port: int) -> None:
     import socket
 
     deadline = time.monotonic() + 30

@@ -16,11 +16,12 @@ PACKAGES = ("sqlalchemy", "aiosqlite", "asyncpg", "quart", "hypercorn", "uvloop"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`per_second` of `what`, and the same of each reference."""
+    """The figure of `what`, and the same of each reference."""
 
     what: str
-    per_second: float
+    figure: float
     references: Mapping[str, float]
+    unit: str = "a second"
 
 
 Measurement = Callable[[bool], Sequence[Result]]
@@ -46,7 +47,7 @@ def _processor() -> str:
 
 def as_json(results: Sequence[Result]) -> dict[str, Any]:
     def one(result: Result) -> dict[str, Any]:
-        ratios = {name: result.per_second / reference for name, reference in result.references.items()}
+        ratios = {name: result.figure / reference for name, reference in result.references.items()}
         return {**asdict(result), "ratios": ratios}
 
     return {"machine": machine(), "results": [one(result) for result in results]}
@@ -54,15 +55,15 @@ def as_json(results: Sequence[Result]) -> dict[str, Any]:
 
 def as_table(results: Sequence[Result]) -> str:
     """One row for each figure and reference, under the machine it was measured on."""
-    head = ("measured", "per second", "reference", "per second", "ratio")
+    head = ("measured", "figure", "unit", "reference", "figure", "ratio")
     rows: list[tuple[str, ...]] = []
     for result in results:
-        first = (result.what, f"{result.per_second:,.0f}")
+        first = (result.what, _number(result.figure), result.unit)
         for name, reference in result.references.items():
-            rows.append((*first, name, f"{reference:,.0f}", f"{result.per_second / reference:.2f}"))
-            first = ("", "")
+            rows.append((*first, name, _number(reference), f"{result.figure / reference:.2f}"))
+            first = ("", "", "")
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    sides = "<><>>"
+    sides = "<><<>>"
 
     def line(row: Sequence[str]) -> str:
         return "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)).rstrip()
@@ -71,3 +72,7 @@ def as_table(results: Sequence[Result]) -> str:
     title = f"{about['processor']}, {about['processors']} processors, {about['system']}, Python {about['python']}"
     versions = ", ".join(f"{name} {about[name]}" for name in PACKAGES)
     return "\n".join([title, versions, "", line(head), line(["-" * width for width in widths]), *map(line, rows)])
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
