@@ -71,7 +71,6 @@ def _key_row(row: Mapping[str, Any], emails: Mapping[str, str], kept: Mapping[st
         status="revoked" if row["revoked_at"] is not None else "expired" if expired else "active",
         created_at=row["created_at"],
         created_by=emails.get(row["user_id"], ""),
-        last_used_at=None,
         expires_at=row["expires_at"],
         limits=summary(kept[row["id"]][0]) if row["id"] in kept else "",
     )

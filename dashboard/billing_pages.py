@@ -47,6 +47,7 @@ blueprint = inside(Blueprint("billing_pages", __name__))
 LEDGER_LENGTH = 25
 TOPUPS_LENGTH = 10
 CSV_PAGE = 1_000
+RUNS = ("=", "+", "-", "@", "\t", "\r")
 TOPICS = ("usage", "ledger", "topups")
 
 
@@ -245,11 +246,11 @@ def _csv(name: str, rows: Iterable[Iterable[object]]) -> Response:
 
 
 def _csv_text(rows: Iterable[Iterable[object]]) -> str:
-    """A leading =, +, - or @ would run as a formula in a spreadsheet; text with one gets a quote before it."""
+    """Text that would run as a formula in a spreadsheet gets a quote before it; numbers stay numbers."""
     text = io.StringIO()
     writer = csv.writer(text)
     for row in rows:
-        writer.writerow([f"'{cell}" if isinstance(cell, str) and cell[:1] in "=+-@\t" else cell for cell in row])
+        writer.writerow([f"'{cell}" if isinstance(cell, str) and cell.startswith(RUNS) else cell for cell in row])
     return text.getvalue()
 
 

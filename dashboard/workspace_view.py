@@ -133,7 +133,6 @@ class ApiKeyRow:
     status: str
     created_at: int
     created_by: str
-    last_used_at: int | None
     expires_at: int | None
     limits: str = ""
 
