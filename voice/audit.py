@@ -14,7 +14,7 @@ What must hold, by the names that violations carry:
     call_exists           every transfer and every piece of evidence that names a call belongs to one
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,8 +24,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.audit import PAGE_ROWS, Finding, Report, Violation, pages_of_wallets
 from billing.posting import HOLD, RELEASE, SETTLE
 from billing.rating import hold_milli_cents
-from billing.tables import transfers, usage
-from billing.usage import QUARTER_MS
+from billing.tables import transfers, usage, usage_days
+from billing.usage import DAY_MS, QUARTER_MS
 from voice.answering import TURNED_AWAY
 from voice.receipt import FACT_FIELDS, Decided, agrees, decisions
 from voice.tables import calls, evidence
@@ -181,3 +181,21 @@ async def _audit_usage(connection: AsyncConnection, org_id: str, report: Report)
             if is_ != must_be:
                 detail = f"{name} of the quarter hour {at} is {is_}, must be {must_be}"
                 report(Violation("usage_adds_up", org_id, None, detail))
+    await _audit_days(connection, org_id, kept, report)
+
+
+async def _audit_days(
+    connection: AsyncConnection, org_id: str, quarter_hours: Mapping[int, Any], report: Report
+) -> None:
+    """A day of the rollup is the sum of its quarter hours."""
+    names = (*_COUNTED, "unbilled_seconds")
+    sums: dict[int, Counter[str]] = defaultdict(Counter)
+    for at, row in quarter_hours.items():
+        sums[at - at % DAY_MS].update({name: getattr(row, name) for name in names})
+    query = select(usage_days).where(usage_days.c.org_id == org_id)
+    kept = {row.day_at: row for row in await connection.execute(query)}
+    for at in sorted(sums.keys() | kept.keys()):
+        for name in names:
+            is_, must_be = int(getattr(kept.get(at), name, 0)), sums[at][name]
+            if is_ != must_be:
+                report(Violation("usage_adds_up", org_id, None, f"{name} of the day {at} is {is_}, must be {must_be}"))

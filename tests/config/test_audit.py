@@ -185,6 +185,7 @@ CORRUPTIONS: dict[str, tuple[tuple[str, ...], set[str]]] = {
             "update wallets set balance = balance - 1000",
             f"update calls set billing_amount_milli_cents = billing_amount_milli_cents + 1000 where id = {CALL}",
             "update usage_quarter_hours set charged_milli_cents = charged_milli_cents + 1000",
+            "update usage_days set charged_milli_cents = charged_milli_cents + 1000",
         ),
         {"charge_from_evidence"},
     ),
@@ -242,6 +243,10 @@ CORRUPTIONS: dict[str, tuple[tuple[str, ...], set[str]]] = {
     ),
     "the rollup shows more usage than there was": (
         ("update usage_quarter_hours set connected_seconds = connected_seconds + 1",),
+        {"usage_adds_up"},
+    ),
+    "a day of the rollup is not the sum of its hours": (
+        ("update usage_days set unbilled_seconds = unbilled_seconds + 1",),
         {"usage_adds_up"},
     ),
     "the rollup has lost a quarter of an hour": (
