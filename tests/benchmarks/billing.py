@@ -6,6 +6,7 @@ find nothing at all: whoever looks for what is not there must not read everythin
 """
 
 import asyncio
+import os
 import sqlite3
 import statistics
 import sys
@@ -37,7 +38,7 @@ from tests.servers import Installation, free_port, installation
 from voice.tables import calls
 
 FEW, MANY, QUICK_FEW, QUICK_MANY = 10_000, 1_000_000, 500, 5_000
-ROUNDS, QUICK_ROUNDS = 60, 5
+ROUNDS, QUICK_ROUNDS, WARM_UP = 60, 5, 5
 YEAR_MS = 365 * 86_400_000
 RATE, LONGEST_SECONDS, HOLD_MILLI_CENTS, CREDIT = 5_000, 3_600, 300_000, 10**12
 RING_MS, DETECTION_MS, CONNECTED_SECONDS = 5_000, 3_000, 17
@@ -137,13 +138,13 @@ def _serving(place: Path, url: str, count: int) -> _Asking:
 def _medians(servers: Sequence[_Asking], path: str, rounds: int) -> list[float]:
     """Seconds, of each server."""
     taken: list[list[float]] = [[] for _ in servers]
-    for number in range(rounds + 3):
+    for number in range(rounds + WARM_UP):
         for server, seconds in zip(servers, taken, strict=True):
             started = time.perf_counter()
             response = server.http.get(path)
             seconds.append(time.perf_counter() - started)
             assert response.status_code == 200, response.text[:500]
-            if number < 3:
+            if number < WARM_UP:
                 seconds.clear()
     return [statistics.median(each) for each in taken]
 
@@ -297,7 +298,9 @@ def _insert_into_sqlite(url: str, grown: Iterable[Rows], ends: Iterable[Rows]) -
         connection.execute("begin immediate")
         connection.executemany(statement, rows)
         connection.execute("commit")
+    connection.execute("pragma wal_checkpoint(truncate)")
     connection.close()
+    os.sync()  # what is still being written to the disk would be in the way of this database alone
 
 
 def _copy_to_postgres(url: str, grown: Iterable[Rows], ends: Iterable[Rows]) -> None:
