@@ -212,10 +212,11 @@ def _set_suspended(org_id: str, reason: str, operator: str, *, is_suspended: boo
 def register(main: click.Group, org: click.Group) -> None:
     """Add these commands to the command line."""
     from config.limits_cli import limits
+    from config.listen_cli import listen
     from config.replay_cli import replay
 
-    main.add_command(limits)
-    main.add_command(replay)
+    for command in (limits, listen, replay):
+        main.add_command(command)
     for command in (backup, credit, topup, trail):
         main.add_command(command)
     for command in (org_suspend, org_resume):
