@@ -56,7 +56,8 @@ _ERROR = {
         {"error": "`to` must be a phone number like +14155550123 (E.164).", "code": "invalid_number", "field": "to"}
     ],
 }
-_SECONDS_TO_WAIT = {"Retry-After": {"required": True, "description": "Seconds.", "schema": {"type": "integer"}}}
+_KNOW_WHEN = {"rate_limited", "too_many_codes", "topup_rate_limited"}
+"""Refusals that say when to come back."""
 
 
 def takes(model: type[BaseModel]) -> Callable[[View], View]:
@@ -99,7 +100,7 @@ def _note(name: str, value: Any) -> Callable[[View], View]:
 def describe(app: Quart) -> dict[str, Any]:
     """The whole document."""
     schemas: dict[str, Any] = {"Error": _ERROR}
-    single = {code: _refusal(kind.statuses[0], [code]) for code, kind in CODES.items() if kind.statuses}
+    single = {code: _refusal([code]) for code, kind in CODES.items() if kind.statuses}
     paths: dict[str, Any] = {}
     for rule in sorted(app.url_map.iter_rules(), key=lambda each: each.rule):
         if not rule.rule.startswith(DESCRIBED):
@@ -174,15 +175,16 @@ def _refusals(codes: Iterable[str]) -> dict[str, Any]:
     for code in codes:
         by_status.setdefault(CODES[code].statuses[0], []).append(code)
     return {
-        str(status): {"$ref": _RESPONSE + found[0]} if len(found) == 1 else _refusal(status, found)
+        str(status): {"$ref": _RESPONSE + found[0]} if len(found) == 1 else _refusal(found)
         for status, found in sorted(by_status.items())
     }
 
 
-def _refusal(status: int, codes: list[str]) -> dict[str, Any]:
+def _refusal(codes: list[str]) -> dict[str, Any]:
     words = f"{CODES[codes[0]].means} {CODES[codes[0]].do}" if len(codes) == 1 else "Refused, with one of these codes."
     schema = {"allOf": [{"$ref": f"{_REF}Error"}, {"properties": {"code": {"enum": codes}}}]}
-    return {**_content(words, schema), **({"headers": _SECONDS_TO_WAIT} if status == 429 else {})}
+    wait = {"required": _KNOW_WHEN.issuperset(codes), "description": "Seconds.", "schema": {"type": "integer"}}
+    return {**_content(words, schema), **({"headers": {"Retry-After": wait}} if _KNOW_WHEN & set(codes) else {})}
 
 
 def _referred(paths: Mapping[str, Any], prefix: str) -> set[str]:

@@ -31,6 +31,8 @@ def hold_to_description(app: Quart) -> list[str]:
         if kind not in validators:
             validators[kind] = _validator(document, *kind)
         fault = fault_of(validators[kind], json.loads(await response.get_data()))
+        if fault is None and not described_headers(document, *kind) <= set(response.headers.keys()):
+            fault = "a header is missing"
         if fault is not None:
             faults.append(f"{kind[0]} {kind[1]} answers {kind[2]}: {fault} (see @gives and @fails beside the route)")
         return response
@@ -38,13 +40,22 @@ def hold_to_description(app: Quart) -> list[str]:
     return faults
 
 
-def _validator(document: dict[str, Any], method: str, path: str, status: int) -> Draft202012Validator | None:
-    found = document["paths"][path][method.lower()]["responses"].get(str(status))
-    if found is None:
-        return None
-    if "$ref" in found:
+def _response(document: dict[str, Any], method: str, path: str, status: int) -> dict[str, Any] | None:
+    found: dict[str, Any] | None = document["paths"][path][method.lower()]["responses"].get(str(status))
+    if found is not None and "$ref" in found:
         found = document["components"]["responses"][found["$ref"].rpartition("/")[2]]
-    return validator_of(document, found["content"]["application/json"]["schema"])
+    return found
+
+
+def described_headers(document: dict[str, Any], method: str, path: str, status: int) -> set[str]:
+    """Those without which an answer is not what is described."""
+    found = _response(document, method, path, status) or {}
+    return {name for name, header in found.get("headers", {}).items() if header["required"]}
+
+
+def _validator(document: dict[str, Any], method: str, path: str, status: int) -> Draft202012Validator | None:
+    found = _response(document, method, path, status)
+    return None if found is None else validator_of(document, found["content"]["application/json"]["schema"])
 
 
 def validator_of(document: dict[str, Any], schema: dict[str, Any]) -> Draft202012Validator:
