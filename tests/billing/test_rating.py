@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.rating import charge_milli_cents, hold_milli_cents
+from billing.rating import (
+    LONGEST_MAXIMUM_SECONDS,
+    SHORTEST_MAXIMUM_SECONDS,
+    Terms,
+    charge_milli_cents,
+    hold_milli_cents,
+)
 
 RATES = st.integers(0, 10_000_000)
 
@@ -46,3 +52,16 @@ def test_a_charge_is_never_a_fraction_more_than_the_time_used(seconds: int, rate
 def test_no_charge_exceeds_its_hold(maximum_and_seconds: tuple[int, int], rate: int) -> None:
     maximum, seconds = maximum_and_seconds
     assert 0 <= charge_milli_cents(seconds, rate) <= hold_milli_cents(maximum, rate)
+
+
+@pytest.mark.parametrize(
+    ("own_maximum_seconds", "hold"), [(None, 150_000), (600, 50_000), (1_800, 150_000), (3_600, 150_000), (60, 5_000)]
+)
+def test_an_organisation_may_set_a_shorter_maximum_than_the_servers_but_no_longer_one(
+    own_maximum_seconds: int | None, hold: int
+) -> None:
+    assert Terms(5_000, 1_800).default_hold(own_maximum_seconds) == hold
+
+
+def test_a_call_may_last_from_a_minute_to_an_hour() -> None:
+    assert (SHORTEST_MAXIMUM_SECONDS, LONGEST_MAXIMUM_SECONDS) == (60, 3_600)
