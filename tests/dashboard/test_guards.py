@@ -60,6 +60,26 @@ async def test_no_form_is_believed_from_another_origin(town: Town, origin: str) 
         await dana.get("/settings")
 
 
+PROVEN = {"/logout", "/reset", "/verify/resend"}
+"""Forms of the entrance that need a session or a signed link."""
+
+
+async def test_every_form_that_a_stranger_may_send_is_limited(town: Town) -> None:
+    forms = set(routes(town.server.app, "POST", of_entrance=True)) - PROVEN
+    assert {"/login", "/signup", "/forgot"} <= forms
+    for path in forms:
+        town.forgive()
+        stranger = town.visitor()
+        await stranger.get("/login")
+        token, said = stranger.token, set()
+        for attempt in range(15):
+            fields = {"email": f"a{attempt}@example.com", "password": "long enough", "organisation": "A"}
+            answer = await stranger.send(path, {"csrf_token": token, **fields})
+            said.add(answer.status_code)
+            stranger.http.cookies.delete("cb_session")
+        assert 429 in said, f"{path}: {said}"
+
+
 async def test_a_stranger_sees_no_page_of_a_member(town: Town) -> None:
     stranger = town.visitor()
     for path in routes(town.server.app, "GET", of_entrance=False):
