@@ -110,7 +110,7 @@ async def test_a_trial_talks_until_the_agent_hangs_up_and_leaves_no_trace(town: 
 
 
 async def test_what_reads_is_called_and_what_changes_something_is_only_shown(town: Town, receiver: Receiver) -> None:
-    tools = [
+    tools: list[dict[str, Any]] = [
         {"name": "free_slots", "description": "Looks up free slots", "policy": "read"},
         {"name": "book", "description": "Books an appointment", "policy": "confirm_first_write"},
     ]
