@@ -50,7 +50,7 @@ class Panel:
             while True:
                 frame = await self.socket.receive()
                 assert frame.type is aiohttp.WSMsgType.TEXT, (frame, self.told)
-                message = json.loads(frame.data)
+                message: dict[str, Any] = json.loads(frame.data)
                 self.told.append(message)
                 if message["type"] == "text":
                     text += message["text"]
