@@ -11,6 +11,7 @@ What must hold, by the names that violations carry:
     status_and_money      a final status and its settlement appear together
     hold_ends             no hold is forgotten: somebody will look at its call again, and none outlives its call's limit
     usage_adds_up         the usage rollup is the sum over its calls
+    spending_adds_up      what caps count as under way is the calls that hold credit, by organisation and by API key
     call_exists           every transfer and every piece of evidence that names a call belongs to one
 """
 
@@ -24,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.audit import PAGE_ROWS, Finding, Report, Violation, pages_of_wallets
 from billing.posting import HOLD, RELEASE, SETTLE
 from billing.rating import hold_milli_cents
-from billing.tables import transfers, usage, usage_days
+from billing.tables import spending, transfers, usage, usage_days
 from billing.usage import DAY_MS, QUARTER_MS
 from voice.answering import TURNED_AWAY
 from voice.receipt import FACT_FIELDS, Decided, agrees, decisions
@@ -139,6 +140,7 @@ async def audit_calls(connection: AsyncConnection, now: int, report: Report) -> 
     async for wallets in pages_of_wallets(connection):
         for wallet in wallets:
             await _audit_usage(connection, wallet.id, report)
+            await _audit_spending(connection, wallet.id, report)
     return count
 
 
@@ -155,6 +157,25 @@ async def _audit_strays(connection: AsyncConnection, report: Report) -> None:
         query = select(table.c.id, table.c.org_id, table.c.call_id).where(table.c.call_id.is_not(None), ~has_call)
         for row in await connection.execute(query.limit(PAGE_ROWS)):
             report(Violation("call_exists", row.org_id, row.call_id, f"{table.name} {row.id} names no call"))
+
+
+async def _audit_spending(connection: AsyncConnection, org_id: str, report: Report) -> None:
+    live: Counter[str] = Counter()
+    held: Counter[str] = Counter()
+    query = select(calls.c.api_key_id, calls.c.hold_milli_cents).where(
+        calls.c.org_id == org_id, calls.c.reservation_status == ReservationStatus.RESERVED
+    )
+    for call in await connection.execute(query):
+        for scope_id in {org_id, call.api_key_id or org_id}:
+            live[scope_id] += 1
+            held[scope_id] += call.hold_milli_cents
+    kept = {row.id: row for row in await connection.execute(select(spending).where(spending.c.org_id == org_id))}
+    for scope_id in sorted(live.keys() | kept.keys()):
+        row = kept.get(scope_id)
+        is_ = (0, 0) if row is None else (row.open_calls, row.held_milli_cents)
+        if is_ != (live[scope_id], held[scope_id]):
+            detail = f"{scope_id} counts {is_} calls and milli-cents, must be {(live[scope_id], held[scope_id])}"
+            report(Violation("spending_adds_up", org_id, None, detail))
 
 
 _COUNTED = ("calls", "billed_calls", "connected_seconds", "charged_milli_cents")

@@ -126,6 +126,14 @@ CORRUPTIONS: dict[str, tuple[tuple[str, ...], set[str]]] = {
         ("update wallets set sequence = sequence + 1",),
         {"sequence_gapless"},
     ),
+    "what a cap is measured by is off": (
+        ("update spending set held_milli_cents = held_milli_cents + 1 where scope = 'api_key'",),
+        {"spending_adds_up"},
+    ),
+    "a call under way is forgotten by its caps": (
+        ("update spending set open_calls = open_calls - 1",),
+        {"spending_adds_up"},
+    ),
     "a transfer is gone": (
         ("delete from transfers where kind = 'adjustment'",),
         {"sequence_gapless", "running_totals", "hold_is_covered", "balance_is_sum"},
