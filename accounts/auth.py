@@ -31,8 +31,7 @@ async def require_key() -> None:
         _limit(limits, f"address:{request.remote_addr}")
         raise _unauthorized(f"Send your API key in the header: Authorization: Bearer {PREFIX}…")
     database: Database = current_app.extensions["database"]
-    async with database.read() as connection:
-        found = await find_caller(connection, key, now_ms())
+    found = await find_caller(database, key, now_ms())
     if found is None:
         _limit(limits, f"address:{request.remote_addr}")
         raise _unauthorized("This API key is not valid: unknown, expired or revoked.")

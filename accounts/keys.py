@@ -9,9 +9,9 @@ import secrets
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from accounts.tables import api_keys
+from config.database import Database
 
 PREFIX = "sk_live_"
 SHOWN_LENGTH = 12
@@ -37,8 +37,8 @@ def hash_of(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-async def find_caller(connection: AsyncConnection, key: str, now: int) -> Caller | None:
-    row = (await connection.execute(_FIND, {"key_hash": hash_of(key)})).first()
-    if row is None or row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= now):
-        return None
-    return Caller(row.org_id, row.id)
+async def find_caller(database: Database, key: str, now: int) -> Caller | None:
+    for row in await database.look_up(_FIND, key_hash=hash_of(key)):
+        if row["revoked_at"] is None and (row["expires_at"] is None or row["expires_at"] > now):
+            return Caller(row["org_id"], row["id"])
+    return None

@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import structlog
 from quart import Quart, Response, request
+from quart.sessions import SessionInterface
+from quart.wrappers import BaseRequestWebsocket
 from quart_auth import QuartAuth
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
@@ -72,6 +74,13 @@ DASHBOARD = (
 )
 
 
+class NoSession(SessionInterface):
+    """Ours are rows (`accounts.sessions`); opening the framework's own for every request costs more than routing it."""
+
+    async def open_session(self, app: Quart, request: BaseRequestWebsocket) -> None:
+        return None
+
+
 def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart:
     """The web application; on the embedded database it also does the worker's work. Without settings: those of
     the environment."""
@@ -96,6 +105,7 @@ def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart
         login_limit=RateLimit(LOGINS_PER_MINUTE),
         sign_up_limit=RateLimit(SIGN_UPS_PER_MINUTE),
     )
+    app.session_interface = NoSession()  # type: ignore[assignment]
     configure_cookies(app, settings)
     _add_lifecycle(app, machinery)
     _add_errors(app)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, TextClause, select, text, union_all
+from sqlalchemy import ColumnElement, Select, TextClause, bindparam, select, text, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.rows import Row, Rows
@@ -47,15 +47,25 @@ def active_number(rows: Rows, e164: str) -> Row | None:
     return next((row for row in rows.find(numbers, "e164", e164) if row["status"] == "active"), None)
 
 
+OF_ORGANISATION = select(calls).where(calls.c.id == bindparam("call_id"), calls.c.org_id == bindparam("org_id"))
+OF_ANYBODY = select(calls).where(calls.c.id == bindparam("call_id"))
+OLDEST_ACTIVE_NUMBER = (
+    select(numbers.c.e164)
+    .where(numbers.c.org_id == bindparam("org_id"), numbers.c.status == "active")
+    .order_by(numbers.c.purchased_at, numbers.c.id)
+    .limit(1)
+)
+
+
 async def find_call(connection: AsyncConnection, org_id: str, call_id: str) -> dict[str, Any] | None:
     """All columns of a call of this organisation."""
-    query = select(calls).where(calls.c.id == call_id, calls.c.org_id == org_id)
-    row = (await connection.execute(query)).mappings().first()
+    found = await connection.execute(OF_ORGANISATION, {"call_id": call_id, "org_id": org_id})
+    row = found.mappings().first()
     return None if row is None else dict(row)
 
 
 async def find_any_call(connection: AsyncConnection, call_id: str) -> Call | None:
-    row = (await connection.execute(select(calls).where(calls.c.id == call_id))).mappings().first()
+    row = (await connection.execute(OF_ANYBODY, {"call_id": call_id})).mappings().first()
     return None if row is None else call_of(dict(row))
 
 
@@ -133,8 +143,7 @@ async def evidence_of(connection: AsyncConnection, call_id: str) -> list[dict[st
 
 
 async def oldest_active_number(connection: AsyncConnection, org_id: str) -> str | None:
-    query = select(numbers.c.e164).where(numbers.c.org_id == org_id, numbers.c.status == "active")
-    return (await connection.execute(query.order_by(numbers.c.purchased_at, numbers.c.id).limit(1))).scalar()
+    return (await connection.execute(OLDEST_ACTIVE_NUMBER, {"org_id": org_id})).scalar()
 
 
 async def bound_sids(connection: AsyncConnection, sids: list[str]) -> set[str]:

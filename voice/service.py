@@ -21,7 +21,7 @@ from config.errors import ApiError, not_found, refused
 from config.settings import Settings
 from voice.agents import primary_number
 from voice.call import Call, Policy
-from voice.calls import find_any_call, find_call, oldest_active_number
+from voice.calls import OF_ANYBODY, OF_ORGANISATION, OLDEST_ACTIVE_NUMBER, call_of
 from voice.create_call import CreateCall, QuoteCall
 from voice.dialling import NotDiallable, check_number
 from voice.events import Event, HangUpRequested, StatusReported
@@ -143,11 +143,9 @@ class Calls:
 
     async def row(self, org_id: str, call_id: str) -> dict[str, Any]:
         """Raises ApiError 404, also for another organisation's call."""
-        async with self.database.read() as connection:
-            row = await find_call(connection, org_id, call_id)
-        if row is None:
-            raise not_found("call", call_id)
-        return row
+        for row in await self.database.look_up(OF_ORGANISATION, call_id=call_id, org_id=org_id):
+            return dict(row)
+        raise not_found("call", call_id)
 
     async def row_with_result(self, org_id: str, call_id: str) -> dict[str, Any]:
         """The row; of a call that has just completed, once its result is stored or RESULT_WAIT_SECONDS are over:
@@ -161,8 +159,9 @@ class Calls:
 
     async def find(self, call_id: str) -> Call | None:
         """Any organisation's call; for requests that the carrier has signed."""
-        async with self.database.read() as connection:
-            return await find_any_call(connection, call_id)
+        for row in await self.database.look_up(OF_ANYBODY, call_id=call_id):
+            return call_of(dict(row))
+        return None
 
     async def hear(self, call_id: str, event: Event, observation: Observation) -> Moved | Unknown:
         """The carrier says something about a call of ours."""
@@ -203,10 +202,11 @@ class Calls:
 
     async def _default_number(self, org_id: str, agent_id: str | None) -> str:
         """Empty where there is none."""
-        async with self.database.read() as connection:
-            if agent_id is not None:
+        if agent_id is not None:
+            async with self.database.read() as connection:
                 return await primary_number(connection, org_id, agent_id) or ""
-            return await oldest_active_number(connection, org_id) or ""
+        found = await self.database.look_up(OLDEST_ACTIVE_NUMBER, org_id=org_id)
+        return found[0]["e164"] if found else ""
 
     async def _after_dial(self, org_id: str, call_id: str, within_seconds: float | None = None) -> dict[str, Any]:
         """The call's row once its dial has an outcome; the dial goes on even if we stop waiting."""
