@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, MetaData, RowMapping, Select, create_engine, event
+from sqlalchemy import Connection, Engine, MetaData, Result, RowMapping, Select, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -81,9 +81,11 @@ class Database:
         with _naming_absence():
             if isinstance(self._looker, AsyncEngine):
                 async with self._looker.connect() as connection:
-                    return (await connection.execute(query, parameters)).mappings().all()
+                    found: Result[Any] = await connection.execute(query, parameters)
+                    return found.mappings().all()
             with self._looker.connect() as at_once:
-                return at_once.execute(query, parameters).mappings().all()
+                found = at_once.execute(query, parameters)
+                return found.mappings().all()
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one transaction and commit it. Errors of the driver pass through; nothing is then kept."""
