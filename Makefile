@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup check test bench lock schema clean
+.PHONY: help run setup check test bench soak lock schema clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test: $(VENV)/.dev $(VENV)/.browser ## the whole suite, on SQLite, Postgres and 
 
 bench: $(VENV)/.dev ## measure speed as ratios to references in the same run
 	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+soak: $(VENV)/.dev ## thousands of simulated worlds with every fault (SEEDS=2000)
+	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000)
 
 lock: $(VENV)/.dev ## resolve the dependencies again, pinned with hashes
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml -o requirements.lock

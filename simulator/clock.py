@@ -23,13 +23,21 @@ class Clock:
         """Raises ValueError unless `speed` is above 0."""
         if not speed > 0:
             raise ValueError("speed must be above 0")
-        self.speed = speed
-        """The usual one; see `run_at`."""
-        self._pace = speed
+        self._usual = self._pace = speed
         self._monotonic = monotonic
         self._epoch = epoch
         self._paced_at, self._passed = monotonic(), 0.0
         self.started_epoch_ms = self.epoch_ms()
+
+    @property
+    def speed(self) -> float:
+        """The usual one, from here on if set; see `run_at`."""
+        return self._usual
+
+    @speed.setter
+    def speed(self, speed: float) -> None:
+        self._usual = speed
+        self.run_at(speed)
 
     def now(self) -> float:
         """Virtual seconds since this clock was made."""
