@@ -177,7 +177,7 @@ class HearReversal:
     def fold(self, rows: Rows, now: int) -> Heard:
         is_new = self._remember(rows, now)
         row = _paid_with(rows, self.seen.payment_intent_id)
-        if row is not None and row["status"] == TopupStatus.PAID:
+        if row is not None and row["status"] == TopupStatus.PAID and _is_locked(rows, row["org_id"]):
             alerts = self._settle(rows, row, now)
             heard = Heard("applied", row["org_id"], row["id"], alerts=alerts)
         else:
@@ -216,6 +216,11 @@ class HearReversal:
         closed = row["is_closed"] or self.seen.is_closed
         rows.update(reversals, self.seen.id, {"phase": phase.value, "is_closed": closed, "updated_at": now})
         return False
+
+
+def _is_locked(rows: Rows, org_id: str) -> bool:
+    """Not if another process credited the top-up between our look for it and now: then `Topups.match` looks again."""
+    return rows.get(wallets, org_id) is not None
 
 
 def _review_alert(row: Row) -> Alert:

@@ -186,6 +186,12 @@ class Topups:
             raise Refused(f"{error}: nothing was refunded") from None
         return await self._row(topup_id)
 
+    def alert(self, kind: str, text: str) -> None:
+        """An operator must hear of this; `text` says what it is about."""
+        log.warning("alert", kind=kind, detail=text)
+        for listener in self.alerted:
+            listener(Alert(kind, text))
+
     # -- tasks after a commit -----------------------------------------------------------------------------------------
 
     async def idle(self) -> None:
@@ -197,9 +203,7 @@ class Topups:
         if not isinstance(result, Heard):
             return
         for alert in result.alerts:
-            log.warning("alert", kind=alert.kind, detail=alert.text)
-            for listener in self.alerted:
-                listener(alert)
+            self.alert(alert.kind, alert.text)
         if result.outcome == "credited" and result.topup_id and result.org_id and result.payment_intent_id:
             task = asyncio.create_task(self._note(result.topup_id, result.org_id, result.payment_intent_id))
             self._tasks.add(task)
@@ -225,7 +229,7 @@ class Topups:
                 base_url = self.settings.public_base_url
                 session_id, url = await self.bank.create_session(row, customer_id, base_url, again=True)
         except BankRefused as error:
-            log.warning("alert", kind="checkout_refused", detail=str(error), topup_id=row["id"])
+            self.alert("checkout_refused", f"top-up {row['id']}: {error}")
             await self.door.submit(GiveUp(row["id"], row["org_id"], TopupStatus.FAILED))
             message = "Stripe did not accept the payment request. Nothing was charged; we have been told."
             raise ApiError(502, "payments_refused", message) from None

@@ -93,10 +93,10 @@ class TopupUpkeep:
                 heard = await self._topups.hear(await self._bank.session(row["stripe_session_id"]))
             except BankRefused as error:
                 if error.code != "resource_missing":
-                    log.warning("alert", kind="session_refused", detail=str(error), topup_id=row["id"])
+                    self._topups.alert("session_refused", f"top-up {row['id']}: {error}")
                     return "refused"
             except BadObject as error:
-                log.warning("alert", kind="session_unreadable", detail=str(error), topup_id=row["id"])
+                self._topups.alert("session_unreadable", f"top-up {row['id']}: {error}")
                 return "unreadable"
             else:
                 return heard.outcome

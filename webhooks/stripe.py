@@ -9,7 +9,6 @@ import asyncio
 from typing import Annotated, Any
 
 import msgspec
-import structlog
 from quart import Blueprint, Response, current_app, request
 
 from billing.stripe_facts import BadObject
@@ -19,7 +18,6 @@ from config.errors import ApiError
 from config.http import answer
 from config.settings import Settings
 
-log = structlog.get_logger(__name__)
 blueprint = Blueprint("stripe", __name__, url_prefix="/webhooks/stripe")
 
 TOLERANCE_SECONDS = 300
@@ -49,12 +47,12 @@ async def stripe_event() -> Response:
     await _check_signature(raw, request.headers.get("Stripe-Signature", ""), settings.bank_webhook_secrets)
     event = _parsed(raw)
     if event.livemode != settings.bank_livemode:
-        log.warning("alert", kind="stripe_wrong_mode", event_id=event.id, livemode=event.livemode)
+        topups_service().alert("stripe_wrong_mode", f"event {event.id} says livemode {event.livemode}")
         raise ApiError(400, "wrong_livemode", "The event is of the other mode: live and test are kept apart.")
     try:
         heard = await topups_service().hear_event(msgspec.to_builtins(event))
     except BadObject as error:
-        log.warning("alert", kind="stripe_unreadable", event_id=event.id, type=event.type, detail=str(error))
+        topups_service().alert("stripe_unreadable", f"event {event.id} ({event.type}): {error}")
         raise ApiError(400, "invalid_event", "The event's object does not have the documented form.") from None
     return answer({"received": True, "outcome": heard.outcome if heard else "ignored"})
 

@@ -134,6 +134,24 @@ async def test_a_refund_and_its_topup_told_to_two_processes_at_the_same_moment_b
             assert await shop.balance() == 0
 
 
+class ToldTooEarly(HearReversal):
+    """Looks for its top-up just before another process credits it, and reads just after."""
+
+    def locate(self) -> tuple[()]:
+        return ()
+
+
+async def test_a_refund_that_finds_its_topup_credited_meanwhile_is_applied_at_the_second_look(shop: Shop) -> None:
+    topup = await shop.paid()
+    await shop.do("settings", paused=True)
+    seen = reversal_of_refund(await shop.refund(topup))
+    assert seen is not None
+    heard = await shop.server.door.submit(ToldTooEarly(seen, new_id()))
+    assert heard.outcome == "kept"
+    await shop.service.match(topup["payment_intent"])
+    assert await shop.balance() == 0
+
+
 async def test_a_refund_of_something_we_never_sold_is_kept_and_takes_nothing(shop: Shop) -> None:
     topup = await shop.paid()
     await shop.do("settings", paused=True)

@@ -43,10 +43,11 @@ def test_no_number_key_password_or_word_is_ever_logged(tmp_path: Path) -> None:
 
 def use(url: str, key: str) -> None:
     with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=40) as client:
-        call = client.post("/v1/calls", json={"to": CALLEE, "prompt": PROMPT, "context": {"number": CALLER}}).json()
+        wanted = {"prompt": PROMPT, "context": {"number": CALLER}, "max_duration_seconds": 600}
+        call = client.post("/v1/calls", json={"to": CALLEE, **wanted}).json()
         assert client.get(f"/v1/calls/{call['id']}").status_code == 200
         assert client.post(f"/v1/calls/{call['id']}/hangup").status_code == 200
-        assert client.post("/v1/calls", json={"to": "+14155550140"}).status_code == 400
+        assert client.post("/v1/calls", json={"to": "+14155550140", "max_duration_seconds": 600}).status_code == 400
         assert client.post("/v1/calls", json={"to": CALLER, "max_duration_seconds": 3_600}).status_code in (201, 402)
 
 

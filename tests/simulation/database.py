@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from unittest import mock
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, StaticPool, create_engine, event
+from sqlalchemy import Connection, Engine, Result, RowMapping, Select, StaticPool, create_engine, event
 from sqlalchemy.exc import OperationalError
 
 from accounts.commands import CreateOrganisation
@@ -123,6 +123,11 @@ class SimulatedDatabase(Database):
         with shared_engine().connect() as connection:
             yield Reader(connection)
 
+    async def look_up(self, query: Select[Any], **parameters: Any) -> Sequence[RowMapping]:
+        async with self.read() as reader:
+            found: Result[Any] = await reader.execute(query, parameters)
+            return found.mappings().all()
+
     async def write(self, work: Callable[[Connection], T]) -> T:
         trouble = self._process.trouble
         await asyncio.sleep(trouble.dice.uniform(0.001, 0.02))
@@ -150,8 +155,8 @@ class Reader:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def execute(self, statement: Any) -> Any:
-        return self._connection.execute(statement)
+    async def execute(self, statement: Any, parameters: Any = None) -> Any:
+        return self._connection.execute(statement, parameters)
 
     @asynccontextmanager
     async def stream(self, statement: Any) -> AsyncIterator[Any]:

@@ -112,6 +112,7 @@ async def test_an_event_of_the_other_mode_is_refused_and_raises_an_alert(shop: S
     event = await completed(shop)
     live = {**event, "livemode": True, "data": {"object": {**event["data"]["object"], "livemode": True}}}
     await refuses(shop, live, "wrong_livemode")
+    assert [alert.kind for alert in shop.alerts] == ["stripe_wrong_mode"]
 
 
 async def test_what_is_no_event_is_refused_though_signed(shop: Shop) -> None:
