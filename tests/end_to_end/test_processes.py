@@ -1,4 +1,4 @@
-"""Four web processes and two workers on one Postgres: one wallet, one call, one key, and a database that goes away."""
+"""Several web processes and workers on one Postgres: one wallet, one call, one key, and a database that goes away."""
 
 import asyncio
 import json
@@ -17,8 +17,9 @@ from billing.tables import transfers
 from config.database import Database
 from config.settings import SIMULATED_ACCOUNT_SID, SIMULATED_SECRET
 from simulator.network import Network
+from tests.databases import Postgres
 from tests.end_to_end.zygote import running_zygote
-from tests.postgres_proxy import Proxy, proxy_to
+from tests.postgres_proxy import proxy_to
 from tests.servers import (
     Installation,
     Organisation,
@@ -33,19 +34,18 @@ from tests.servers import (
 WEBS, WORKERS = 4, 2
 HOLD = 50_000
 SHORT_SECONDS = 600
+RESTARTS = 3
 
 
 @dataclass
 class Cluster:
     installed: Installation
     network: Network
-    proxy: Proxy
-    direct_url: str
     clients: list[httpx.AsyncClient]
 
     async def organisation(self, credit: int) -> Organisation:
         """Its key opens every process."""
-        async with opened_door(self.direct_url) as door:
+        async with opened_door(self.installed.database_url) as door:
             org = await create_organisation(self.installed.url, door, credit=credit)
         self.network.add_number(org.number, org.number)
         for client in self.clients:
@@ -59,20 +59,22 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster(url: str, directory: Path, speed: float) -> AsyncIterator[Cluster]:
-    async with running_network(speed=speed) as network, proxy_to(url, directory) as proxy:
+async def cluster(
+    url: str, directory: Path, speed: float, webs: int = WEBS, workers: int = WORKERS
+) -> AsyncIterator[Cluster]:
+    async with running_network(speed=speed) as network:
         patience = {"SWEEP_SILENCE_SECONDS": "2", "SWEEP_INTERVAL_SECONDS": "1", "AMD_GRACE_SECONDS": "1"}
         with (
-            installation(directory, network[0], database_url=proxy.url, LOG_LEVEL="ERROR", **patience) as installed,
+            installation(directory, network[0], database_url=url, LOG_LEVEL="ERROR", **patience) as installed,
             running_zygote(installed.environment, directory / "zygote.log") as zygote,
         ):
-            ports = [installed.port, *(free_port() for _ in range(WEBS - 1))]
+            ports = [installed.port, *(free_port() for _ in range(webs - 1))]
             clients = [httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=40) for port in ports]
-            for line in [f"web {port}" for port in ports] + ["worker"] * WORKERS:
+            for line in [f"web {port}" for port in ports] + ["worker"] * workers:
                 await asyncio.to_thread(zygote.fork, line)
             for client in clients:
                 await until(ready(client), "a server")
-            yield Cluster(installed, network[1], proxy, url, clients)
+            yield Cluster(installed, network[1], clients)
             for client in clients:
                 await client.aclose()
 
@@ -129,7 +131,7 @@ async def test_one_key_one_call_one_end_whichever_process_is_asked(postgres_url:
         await on.each("POST", f"/v1/calls/{call_id}/hangup")
         shown = await org.get(f"/v1/calls/{call_id}")
         assert (shown["status"], shown["billing_reason"]) == ("completed", "billed")
-        database = Database(on.direct_url)
+        database = Database(on.installed.database_url)
         async with database.read() as connection:
             ends = await connection.scalar(
                 select(func.count()).select_from(transfers).where(transfers.c.call_id == call_id)
@@ -139,46 +141,81 @@ async def test_one_key_one_call_one_end_whichever_process_is_asked(postgres_url:
         await audited(on)
 
 
+class Asking:
+    """Eight who place calls, one after the other, whatever they hear, each at every process in turn."""
+
+    def __init__(self, on: Cluster) -> None:
+        self._on, self._stop = on, asyncio.Event()
+        self.statuses: Counter[int] = Counter()
+        self.acknowledged: set[str] = set()
+        self._tasks = [asyncio.create_task(self._ask(number)) for number in range(8)]
+
+    async def _ask(self, number: int) -> None:
+        while not self._stop.is_set():
+            number += 41
+            area, last = 212 + number // 40 % 7, 150 + number % 40
+            body = {"to": f"+1{area}5550{last}", "max_duration_seconds": SHORT_SECONDS}
+            answer = await self._on.clients[number % len(self._on.clients)].post("/v1/calls", json=body)
+            self.statuses[answer.status_code] += 1
+            if answer.status_code == 201:
+                self.acknowledged.add(answer.json()["id"])
+            await asyncio.sleep(0.1)
+
+    async def accepted(self, more: int) -> None:
+        """Wait until so many more calls were accepted."""
+        wanted = self.statuses[201] + more
+        await until(lambda: self.statuses[201] >= wanted, "calls to be accepted")
+
+    async def end(self) -> None:
+        self._stop.set()
+        await asyncio.gather(*self._tasks)
+
+
+async def nothing_is_lost(on: Cluster, org: Organisation, asking: Asking) -> None:
+    """All was accepted, refused, or answered 503; each accepted call is there and over, and its money is right."""
+    assert set(asking.statuses) <= {201, 409, 503}, asking.statuses
+
+    async def nothing_held() -> bool:
+        return bool((await org.wallet())["held_milli_cents"] == 0)
+
+    await until(nothing_held, "the holds to close by themselves")
+    await audited(on)
+    page = await org.get("/v1/calls", limit=100)
+    shown = page["data"]
+    while page["has_more"]:
+        page = await org.get("/v1/calls", limit=100, starting_after=shown[-1]["id"])
+        shown += page["data"]
+    assert asking.acknowledged <= {call["id"] for call in shown}
+    assert all(call["billing_reason"] for call in shown)
+
+
 async def test_while_the_database_is_away_everybody_hears_503_and_afterwards_all_goes_on(
     postgres_url: str, tmp_path: Path
 ) -> None:
-    async with cluster(postgres_url, tmp_path, speed=20.0) as on:
+    async with proxy_to(postgres_url, tmp_path) as proxy, cluster(proxy.url, tmp_path, speed=20.0) as on:
         org = await on.organisation(credit=1_000 * HOLD)
-        statuses: Counter[int] = Counter()
-        acknowledged: set[str] = set()
-        stop = asyncio.Event()
+        asking = Asking(on)
+        await asking.accepted(6)
+        await proxy.cut()
+        await until(lambda: asking.statuses[503] > 10, "everybody to notice")
+        await proxy.mend()
+        await asking.accepted(11)
+        await asking.end()
+        await nothing_is_lost(on, org, asking)
 
-        async def ask(number: int) -> None:
-            while not stop.is_set():
-                number += 40
-                area, last = 212 + number // 40 % 7, 150 + number % 40
-                body = {"to": f"+1{area}5550{last}", "max_duration_seconds": SHORT_SECONDS}
-                answer = await on.clients[number % WEBS].post("/v1/calls", json=body)
-                statuses[answer.status_code] += 1
-                if answer.status_code == 201:
-                    acknowledged.add(answer.json()["id"])
-                await asyncio.sleep(0.1)
 
-        asking = [asyncio.create_task(ask(number)) for number in range(8)]
-        await until(lambda: statuses[201] > 5, "some calls")
-        await on.proxy.cut()
-        await until(lambda: statuses[503] > 10, "everybody to notice")
-        before = statuses[201]
-        await on.proxy.mend()
-        await until(lambda: statuses[201] > before + 10, "all to go on")
-        stop.set()
-        await asyncio.gather(*asking)
-        assert set(statuses) <= {201, 409, 503}, statuses
-
-        async def nothing_held() -> bool:
-            return bool((await org.wallet())["held_milli_cents"] == 0)
-
-        await until(nothing_held, "the holds to close by themselves")
-        await audited(on)
-        shown: set[str] = set()
-        page = await org.get("/v1/calls", limit=100)
-        shown |= {call["id"] for call in page["data"]}
-        while page["has_more"]:
-            page = await org.get("/v1/calls", limit=100, starting_after=page["data"][-1]["id"])
-            shown |= {call["id"] for call in page["data"]}
-        assert acknowledged <= shown
+async def test_a_database_that_crashes_and_restarts_under_load_costs_some_503_and_nothing_else(tmp_path: Path) -> None:
+    postgres = Postgres(durable=True)
+    with postgres.database() as url:
+        async with cluster(url, tmp_path, speed=20.0, webs=2, workers=1) as on:
+            org = await on.organisation(credit=10_000 * HOLD)
+            asking = Asking(on)
+            for _ in range(RESTARTS):
+                await asking.accepted(20)
+                refused = asking.statuses[503]
+                await asyncio.to_thread(postgres.restart)
+                await until(lambda refused=refused: asking.statuses[503] > refused, "somebody to notice")  # type: ignore[misc]
+            await asking.accepted(20)
+            await asking.end()
+            await nothing_is_lost(on, org, asking)
+    postgres.stop()
