@@ -133,6 +133,23 @@ def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart
     return app
 
 
+def create_worker_app(machinery: Machinery) -> Quart:
+    """What a worker serves to those who watch it: `/metrics`, `/healthz` and `/readyz`, nothing else."""
+    app = Quart("callingbox-worker", static_folder=None)
+    app.extensions.update(
+        settings=machinery.settings,
+        database=machinery.database,
+        door=machinery.door,
+        calls=machinery.calls,
+        switchboard=None,
+    )
+    app.session_interface = NoSession()  # type: ignore[assignment]
+    _add_errors(app)
+    for room in (health, metrics):
+        app.register_blueprint(room.blueprint)
+    return app
+
+
 def _add_lifecycle(app: Quart, machinery: Machinery) -> None:
     bell = app.extensions["bell"] = Bell(machinery.door)
 

@@ -145,11 +145,14 @@ def serve(host: str, port: int) -> None:
 
 
 @main.command()
-def worker() -> None:
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where --metrics-port listens.")
+@click.option("--metrics-port", envvar="METRICS_PORT", type=click.IntRange(1, 65535), help="Serve /metrics here.")
+def worker(host: str, metrics_port: int | None) -> None:
     """Run the sweeper and what else works in the background (beside `web` processes on Postgres)."""
-    from config.serve import work
+    from config.serve import listen, work
 
-    raise SystemExit(work(settings()))
+    loaded = settings()
+    raise SystemExit(work(loaded, None if metrics_port is None else listen(host, metrics_port, "--metrics-port")))
 
 
 @main.command()

@@ -40,8 +40,8 @@ def serve(settings: Settings, host: str, port: int) -> int:
     return 0
 
 
-def work(settings: Settings) -> int:
-    """The background work, until SIGTERM or SIGINT."""
+def work(settings: Settings, listening: socket.socket | None = None) -> int:
+    """The background work, until SIGTERM or SIGINT; meanwhile `/metrics` of this process, where one is to listen."""
     from config.logs import configure
     from config.machinery import Machinery
 
@@ -49,9 +49,10 @@ def work(settings: Settings) -> int:
 
     async def run() -> None:
         machinery = Machinery(settings)
+        app = None if listening is None else _watched(machinery)  # counts from the beginning
         await machinery.open()
         machinery.begin_work()
-        await _stopped()
+        await (_stopped() if app is None or listening is None else serve_app(app, listening))
         await machinery.close()
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -59,7 +60,13 @@ def work(settings: Settings) -> int:
     return 0
 
 
-def listen(host: str, port: int) -> socket.socket:
+def _watched(machinery: Any) -> Any:
+    from config.app import create_worker_app  # with every page, which a worker that nobody watches can do without
+
+    return create_worker_app(machinery)
+
+
+def listen(host: str, port: int, option: str = "--port") -> socket.socket:
     """A listening socket, taken before anything else happens. Raises click.ClickException."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -67,7 +74,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         reason = (error.strerror or str(error)).partition(" (")[0].lower()
         raise click.ClickException(
-            f"cannot listen on {host} port {port}: {reason}; choose another with --port"
+            f"cannot listen on {host} port {port}: {reason}; choose another with {option}"
         ) from None
 
 

@@ -1,12 +1,24 @@
 """What an operator's Prometheus reads, and who else may not."""
 
+import socket
 from collections.abc import Mapping
+from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.servers import Server, running_network, running_server, until
+from simulator.faults import FaultPlan
+from tests.servers import (
+    BIN,
+    Process,
+    Server,
+    free_port,
+    installation,
+    running_network,
+    running_server,
+    until,
+)
 
 TOKEN = "a-token-for-prometheus"
 
@@ -14,10 +26,13 @@ TOKEN = "a-token-for-prometheus"
 async def read(server: Server, headers: Mapping[str, str] | None = None) -> dict[tuple[str, ...], float]:
     """(name, label values …) → value."""
     async with httpx.AsyncClient(base_url=server.url) as anyone:
-        answer = await anyone.get("/metrics", headers=dict(headers or {}))
+        return samples(await anyone.get("/metrics", headers=dict(headers or {})))
+
+
+def samples(answer: httpx.Response) -> dict[tuple[str, ...], float]:
     assert answer.status_code == 200, answer.text
-    samples = [sample for family in text_string_to_metric_families(answer.text) for sample in family.samples]
-    return {(sample.name, *sample.labels.values()): sample.value for sample in samples}
+    found = [sample for family in text_string_to_metric_families(answer.text) for sample in family.samples]
+    return {(sample.name, *sample.labels.values()): sample.value for sample in found}
 
 
 async def test_calls_holds_callbacks_and_commits_are_counted(server: Server) -> None:
@@ -77,3 +92,35 @@ async def test_without_a_token_what_a_proxy_passes_on_reads_nothing(sqlite_serve
     async with httpx.AsyncClient(base_url=sqlite_server.url) as anyone:
         answer = await anyone.get("/metrics", headers={header: "198.51.100.7"})
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+
+
+async def test_a_worker_shows_what_it_put_right_itself_and_takes_no_other_request(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    """On Postgres the sweeper is the worker's: what it corrects, no web process has seen."""
+    patience = {"SWEEP_INTERVAL_SECONDS": "0.2", "SWEEP_SILENCE_SECONDS": "1", "AMD_GRACE_SECONDS": "1"}
+    port = free_port()
+    async with running_network(faults=FaultPlan(callback_lost=1.0)) as network:
+        with installation(tmp_path, network[0], database_url=postgres_url, METRICS_PORT=str(port), **patience) as made:
+            async with running_server(postgres_url, network=network, **patience) as web:
+                worker = Process([str(BIN / "callingbox-server"), "worker"], made.environment, tmp_path / "worker.log")
+                try:
+                    org = await web.organisation()
+                    await org.over(await org.call("+14155550150"))
+                    url = f"http://127.0.0.1:{port}"
+                    async with httpx.AsyncClient(base_url=url) as anyone:
+                        metrics = samples(await anyone.get("/metrics"))
+                        ready, elsewhere = await anyone.get("/readyz"), await anyone.get("/v1/calls")
+                finally:
+                    assert worker.stop() == 0
+    assert metrics["callingbox_corrections_total", "ended_by_asking"] == 1
+    assert metrics["callingbox_door_batch_size_count",] > 0
+    assert metrics["callingbox_open_holds",] == 0
+    assert (ready.status_code, elsewhere.status_code) == (200, 404)
+
+
+def test_a_worker_whose_port_is_taken_says_so(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, installation(tmp_path, "http://127.0.0.1:1") as made:
+        done = made.run("worker", "--metrics-port", str(taken.getsockname()[1]), check=False)
+    assert done.returncode == 1
+    assert "choose another with --metrics-port" in done.stderr
