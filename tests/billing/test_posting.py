@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
 from billing.posting import HOLD, KINDS, RELEASE, SETTLE, Posting, Present, Refusal, Transfer, post
 from billing.wallet import Wallet
@@ -64,6 +64,14 @@ class LedgerAgainstModel(RuleBasedStateMachine):
 
     def _held(self, org_id: str) -> int:
         return sum(amount for owner, amount in self.open.values() if owner == org_id)
+
+    @initialize(target=asked)
+    def pay_in(self) -> object:
+        return multiple(*(self.credit_or_claw_back(org_id, "topup", 100, negative=False) for org_id in ORGS))
+
+    @initialize(target=holds, amount=st.integers(1, 100))
+    def first_hold(self, amount: int) -> object:
+        return self.hold(ORGS[0], amount)
 
     @rule(target=asked, org_id=st.sampled_from(ORGS), kind=st.sampled_from(SIMPLE_KINDS), amount=AMOUNTS,
           negative=st.booleans())  # fmt: skip
@@ -136,10 +144,6 @@ class LedgerAgainstModel(RuleBasedStateMachine):
         same = (org_id, kind, amount, None) == (used.org_id, used.kind, used.amount, used.pending_id)
         assert (outcome is Refusal.CONFLICT) != same
 
-    @rule(hold=consumes(holds))
-    def forget_a_hold(self, hold: Posting) -> None:
-        """It stays open; nothing releases it by itself."""
-
     def _accounts(self, transfer: Transfer, *, to_wallet: bool) -> None:
         wallet, house = f"wallet:{transfer.org_id}", KINDS[transfer.kind].house_account
         assert (transfer.debit_account, transfer.credit_account) == ((house, wallet) if to_wallet else (wallet, house))
@@ -210,12 +214,38 @@ def test_a_hold_that_has_ended_cannot_end_again(kind: str, earlier: str, refusal
     assert post(Wallet(100, 0, 3), again, Present(hold=hold, second_phase=ended), now=0) is refusal
 
 
+def test_settling_takes_the_charge_from_the_balance_and_ends_the_whole_hold() -> None:
+    transfer = posted(SETTLE, 7, HOLD, Present(hold=posted(HOLD, 20)))
+    assert (transfer.debit_account, transfer.credit_account, transfer.amount) == ("wallet:org", "revenue", 7)
+    assert (transfer.balance_delta, transfer.held_delta) == (-7, -20)
+    assert (transfer.balance_after, transfer.held_after) == (93, 0)
+
+
+def test_releasing_takes_nothing_and_ends_the_whole_hold() -> None:
+    release = Posting("t", "k", "org", RELEASE, pending_id=HOLD)
+    transfer = post(Wallet(100, 20, 1), release, Present(hold=posted(HOLD, 20)), now=0)
+    assert isinstance(transfer, Transfer)
+    assert (transfer.amount, transfer.balance_delta, transfer.held_delta) == (0, 0, -20)
+    assert (transfer.balance_after, transfer.held_after) == (100, 0)
+
+
+def test_a_hold_is_of_what_is_available_to_the_last_milli_cent() -> None:
+    transfer = posted(HOLD, 80)
+    assert (transfer.amount, transfer.balance_delta, transfer.held_delta) == (80, 0, 80)
+    assert (transfer.balance_after, transfer.held_after) == (100, 100)
+    more = Posting("t", "k", "org", HOLD, 81)
+    assert post(Wallet(100, 20, 1), more, Present(), now=0) is Refusal.INSUFFICIENT
+
+
+GIVE = {"refund", "free_credit", "topup", "topup_refund_undo", "dispute_won"}
+
+
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_money_comes_from_the_house_or_goes_to_it_even_when_it_is_none(kind: str) -> None:
     hold = Present(hold=posted(HOLD, 20)) if kind in (SETTLE, RELEASE) else None
     transfer = posted(kind, 0, HOLD if hold else None, hold)
     wallet_and_house = ("wallet:org", KINDS[kind].house_account)
-    to_wallet = KINDS[kind].sign > 0
+    to_wallet = kind in GIVE
     assert (transfer.debit_account, transfer.credit_account) == wallet_and_house[:: -1 if to_wallet else 1]
 
 

@@ -1,0 +1,129 @@
+"""Automatic recharges: when, how much, and what a refusal leads to."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from billing import auto_recharge
+from billing.auto_recharge import HOUR_MS, BadRecharge, PausedReason, Recharge, amount_due_cents, month_of
+
+DOLLAR = 100_000
+NOW = 1_764_000_000_000
+RULE = Recharge(
+    id="o1",
+    is_enabled=True,
+    threshold_milli_cents=10 * DOLLAR,
+    recharge_to_milli_cents=50 * DOLLAR,
+    monthly_cap_milli_cents=200 * DOLLAR,
+    consented_at=1,
+    consented_by="u1",
+    consent_text="Charge my card.",
+    stripe_payment_method_id="pm_1",
+)
+
+
+def rule(**changes: Any) -> Recharge:
+    return dataclasses.replace(RULE, **changes)
+
+
+# -- the decision -----------------------------------------------------------------------------------------------------
+
+
+def test_below_the_threshold_the_card_is_charged_up_to_the_amount_asked_for() -> None:
+    assert amount_due_cents(RULE, 10 * DOLLAR, NOW) is None
+    assert amount_due_cents(RULE, 10 * DOLLAR - 1, NOW) == 4_001
+    assert amount_due_cents(RULE, -5 * DOLLAR, NOW) == 5_500
+    assert amount_due_cents(RULE, -1_000 * DOLLAR, NOW) == 20_000  # the month's cap
+
+
+def test_a_charge_is_at_least_five_and_at_most_five_hundred_dollars() -> None:
+    small = rule(threshold_milli_cents=10 * DOLLAR, recharge_to_milli_cents=11 * DOLLAR)
+    assert amount_due_cents(small, 9 * DOLLAR, NOW) == 500
+    large = rule(monthly_cap_milli_cents=10_000 * DOLLAR)
+    assert amount_due_cents(large, -900 * DOLLAR, NOW) == 50_000
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"is_enabled": False},
+        {"consented_at": None},
+        {"stripe_payment_method_id": None},
+        {"paused_reason": PausedReason.DISPUTED},
+        {"pending_topup_id": "t1"},
+        {"claimed_at": NOW - HOUR_MS + 1},
+        {"retry_at": NOW + 1},
+        {"month": month_of(NOW), "month_milli_cents": 196 * DOLLAR},
+    ],
+)
+def test_nothing_is_charged_without_everything_that_allows_it(changes: dict[str, Any]) -> None:
+    assert amount_due_cents(rule(**changes), 0, NOW) is None
+
+
+def test_the_rest_of_the_months_cap_is_used_and_a_new_month_begins_anew() -> None:
+    spent = rule(month=month_of(NOW), month_milli_cents=190 * DOLLAR)
+    assert amount_due_cents(spent, 0, NOW) == 1_000
+    assert amount_due_cents(spent, 0, NOW + 31 * 86_400_000) == 5_000
+
+
+def test_declines_are_repeated_after_one_three_and_seven_hours_and_the_fourth_pauses() -> None:
+    known, at, waits = RULE, NOW, []
+    for _ in range(3):
+        known = auto_recharge.failed(auto_recharge.claim(known, "t1", 5_000, at), 5_000, at, "card_declined", at)
+        assert known.retry_at is not None
+        waits.append((known.retry_at - at) // HOUR_MS)
+        at = known.retry_at
+        assert amount_due_cents(known, 0, at - 1) is None
+        assert amount_due_cents(known, 0, at) == 5_000
+    assert waits == [1, 3, 7]
+    known = auto_recharge.failed(auto_recharge.claim(known, "t1", 5_000, at), 5_000, at, "card_declined", at)
+    assert (known.paused_reason, known.retry_at, known.link_due_at) == (PausedReason.DECLINED, None, at)
+    assert amount_due_cents(known, 0, at + 1_000 * HOUR_MS) is None
+    assert known.month_milli_cents == 0  # what failed does not count
+
+
+def test_a_bank_that_asks_for_the_customer_pauses_at_once() -> None:
+    claimed = auto_recharge.claim(RULE, "t1", 5_000, NOW)
+    known = auto_recharge.failed(claimed, 5_000, NOW, "authentication_required", NOW)
+    assert known.paused_reason == PausedReason.AUTHENTICATION_REQUIRED
+    assert (known.link_due_at, known.link_amount_cents) == (NOW, 5_000)
+    assert known.wants_card
+
+
+def test_a_new_card_lifts_what_the_card_had_stopped_and_nothing_else() -> None:
+    for reason in (PausedReason.DECLINED, PausedReason.AUTHENTICATION_REQUIRED):
+        mended = auto_recharge.card_saved(rule(paused_reason=reason, declines=4), "pm_2")
+        assert (mended.paused_reason, mended.declines, mended.stripe_payment_method_id) == (None, 0, "pm_2")
+    for reason in (PausedReason.DISPUTED, PausedReason.REVIEW):
+        assert auto_recharge.card_saved(rule(paused_reason=reason), "pm_2").paused_reason == reason
+
+
+@pytest.mark.parametrize(
+    "amounts",
+    [
+        (-1, 50 * DOLLAR, 100 * DOLLAR),
+        (501 * DOLLAR, 600 * DOLLAR, 1_000 * DOLLAR),
+        (10 * DOLLAR, 14 * DOLLAR, 100 * DOLLAR),
+        (10 * DOLLAR, 511 * DOLLAR, 1_000 * DOLLAR),
+        (10 * DOLLAR, 50 * DOLLAR, 39 * DOLLAR),
+        (10 * DOLLAR, 50 * DOLLAR, 100_000 * DOLLAR),
+    ],
+)
+def test_a_rule_that_makes_no_sense_is_refused_with_a_sentence(amounts: tuple[int, int, int]) -> None:
+    auto_recharge.check(10 * DOLLAR, 50 * DOLLAR, 200 * DOLLAR)
+    with pytest.raises(BadRecharge, match=r"^The .*\$.*\.$"):
+        auto_recharge.check(*amounts)
+
+
+@given(st.integers(-(10**9), 10**8), st.integers(0, 10**8), st.integers(0, 10**9))
+def test_a_charge_never_exceeds_the_cap(available: int, charged: int, cap: int) -> None:
+    known = rule(month=month_of(NOW), month_milli_cents=charged, monthly_cap_milli_cents=cap)
+    cents = amount_due_cents(known, available, NOW)
+    if cents is not None:
+        claimed = auto_recharge.claim(known, "t1", cents, NOW)
+        assert 500 <= cents <= 50_000
+        assert claimed.month_milli_cents <= cap
+        assert amount_due_cents(claimed, available, NOW) is None
