@@ -22,7 +22,7 @@ import psutil  # type: ignore[import-untyped]
 import uvloop
 
 from tests.benchmarks.bare import ACCOUNT_SID, AUTH_TOKEN
-from tests.benchmarks.calls import await_port
+from tests.benchmarks.load import await_port
 from tests.benchmarks.relay_load import NUMBER, Caller, outside
 from tests.benchmarks.report import Result
 from tests.servers import Installation, free_port, installation

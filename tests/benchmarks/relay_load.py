@@ -109,13 +109,19 @@ class Caller:
         async with self._session.ws_connect(url, headers=headers) as socket:
             yield socket
 
-    async def talk(self, ticket: str, apart_seconds: float, until: float) -> None:
-        """Listen to the greeting, then speak every now and then until the loop's clock says `until`."""
-        loop = asyncio.get_running_loop()
+    @asynccontextmanager
+    async def greeted(self, ticket: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """The call's socket, once the greeting has been heard."""
         async with self.socket() as socket:
             setup = {"sessionId": "VX", "accountSid": ACCOUNT_SID, "callSid": self._sid, "from": CALLER, "to": NUMBER}
             await socket.send_json({"type": "setup", **setup, "customParameters": {"ticket": ticket}})
             await self._hear(socket, "How can I help you?")
+            yield socket
+
+    async def talk(self, ticket: str, apart_seconds: float, until: float) -> None:
+        """Listen to the greeting, then speak every now and then until the loop's clock says `until`."""
+        loop = asyncio.get_running_loop()
+        async with self.greeted(ticket) as socket:
             await asyncio.sleep(random.uniform(0, apart_seconds))
             for turn in itertools.count():
                 if loop.time() >= until:
