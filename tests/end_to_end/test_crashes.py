@@ -43,7 +43,8 @@ async def network() -> AsyncIterator[tuple[str, Network]]:
 @pytest.fixture
 def installed(tmp_path: Path, network: tuple[str, Network], database_url: str) -> Iterator[Installation]:
     patience = {"SWEEP_SILENCE_SECONDS": str(SILENCE_SECONDS), "AMD_GRACE_SECONDS": "1", "SWEEP_INTERVAL_SECONDS": "1"}
-    with installation(tmp_path, network[0], database_url=database_url, LOG_LEVEL="WARNING", **patience) as installed:
+    calm = {"LOG_LEVEL": "WARNING", "RATE_LIMIT_PER_MINUTE": "0"}
+    with installation(tmp_path, network[0], database_url=database_url, **calm, **patience) as installed:
         yield installed
 
 
@@ -81,7 +82,7 @@ async def test_nothing_acknowledged_is_lost_when_the_server_is_killed_twenty_tim
     acknowledged: dict[int, Any] = {}
     numbers, stop, dice = count(), asyncio.Event(), Random(1)
     with running_zygote(installed.environment, tmp_path / "zygote.log") as zygote:
-        creating = [asyncio.create_task(orders(org, numbers, acknowledged, stop)) for _ in range(24)]
+        creating = [asyncio.create_task(orders(org, numbers, acknowledged, stop)) for _ in range(6)]
         for _ in range(KILLS):
             known = list(acknowledged.values())
             web = await asyncio.to_thread(zygote.fork, f"web {installed.port}")
@@ -146,7 +147,7 @@ async def test_a_dial_that_died_with_its_process_is_never_dialled_again_but_reso
     again: dict[str, Any] = {"json": {"to": "+14155550151"}, "headers": {"Idempotency-Key": "k1"}}
     repeating = asyncio.create_task(org.api.post("/v1/calls", **again))
     assert (await org.wallet())["held_milli_cents"] == 3 * 300_000
-    await until(lambda: not network[1].live_calls, "the network")
+    await until(lambda: not network[1].live_calls and not network[1].courier.pending, "the network")
     await an_hour_passes(installed)
     await settled(installed, org)
     repeat = await repeating
@@ -172,13 +173,14 @@ async def test_a_server_told_to_stop_finishes_what_it_accepted(
         assert call["status"] != "queued"
 
 
+WAITED_FOR = ("due_at", "ask_at", "dial_began_at", "heard_at", "asked_at", "final_stored_at")
+
+
 async def an_hour_passes(installed: Installation) -> None:
-    """Everything that happened to calls that are not over happened an hour earlier."""
-    columns = [column for column in calls.c if column.name.endswith("_at")]
+    """For whoever waits: the times that money is worked out from stay what they are in the evidence."""
+    earlier = {calls.c[name]: calls.c[name] - 3_600_000 for name in WAITED_FOR}
     database = Database(installed.database_url)
-    older = (
-        update(calls).where(calls.c.billing_reason.is_(None)).values({column: column - 3_600_000 for column in columns})
-    )
+    older = update(calls).where(calls.c.billing_reason.is_(None)).values(earlier)
     await database.write(lambda connection: connection.execute(older))
     await database.close()
 
@@ -215,5 +217,5 @@ async def books_are_sound(installed: Installation, org: Organisation, made: list
     spent = sum(call["billing_amount_milli_cents"] for call in made)
     credit = sum(row["balance_delta"] for row in rows if row["kind"] == "adjustment")
     assert (await org.wallet())["balance_milli_cents"] == credit - spent
-    audit = await asyncio.to_thread(installed.run, "audit")
+    audit = await asyncio.to_thread(lambda: installed.run("audit", check=False))
     assert json.loads(audit.stdout)["violations"] == []
