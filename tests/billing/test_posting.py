@@ -229,6 +229,13 @@ def test_releasing_takes_nothing_and_ends_the_whole_hold() -> None:
     assert (transfer.balance_after, transfer.held_after) == (100, 0)
 
 
+def test_no_more_is_charged_than_was_held() -> None:
+    hold = Present(hold=posted(HOLD, 20))
+    assert posted(SETTLE, 20, HOLD, hold).balance_delta == -20
+    more = Posting("t", "k", "org", SETTLE, 21, HOLD)
+    assert post(Wallet(100, 20, 1), more, hold, now=0) is Refusal.EXCEEDS_HOLD
+
+
 def test_a_hold_is_of_what_is_available_to_the_last_milli_cent() -> None:
     transfer = posted(HOLD, 80)
     assert (transfer.amount, transfer.balance_delta, transfer.held_delta) == (80, 0, 80)
@@ -271,3 +278,8 @@ def test_each_kind_moves_the_balance_its_way(kind: str, balance: int, house: str
 def test_an_adjustment_may_take_credit_away() -> None:
     transfer = posted("adjustment", -7)
     assert (transfer.amount, transfer.balance_delta, transfer.credit_account) == (7, -7, "adjustments")
+
+
+def test_even_a_single_milli_cent_comes_from_the_house_it_is_paid_in_by() -> None:
+    for kind, house in (("topup", "payments"), ("adjustment", "adjustments")):
+        assert (posted(kind, 1).debit_account, posted(kind, 1).credit_account) == (house, "wallet:org")
