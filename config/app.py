@@ -163,6 +163,14 @@ def _add_lifecycle(app: Quart, machinery: Machinery) -> None:
         if machinery.database.is_sqlite:
             machinery.begin_work()
 
+    @app.after_request
+    async def part(response: Response) -> Response:
+        """Of a client, when we stop: Hypercorn keeps a connection on which it was still answering, and then itself,
+        until `graceful_timeout`, unless the answer says that it is the last one."""
+        if bell.stopped and request.http_version.startswith("1"):
+            response.headers["Connection"] = "close"
+        return response
+
     @app.after_serving
     async def stop() -> None:
         bell.close()

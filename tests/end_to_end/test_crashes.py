@@ -166,11 +166,13 @@ async def test_a_server_told_to_stop_finishes_what_it_accepted(
     server = await asyncio.to_thread(installed.start)
     org = await customer(installed, network[1])
     network[1].faults = type(network[1].faults)(slow_answer=1.0)
-    asking = [asyncio.create_task(org.call(f"+141555501{n}")) for n in range(50, 60)]
+    orders = [org.api.post("/v1/calls", json={"to": f"+141555501{n}"}) for n in range(50, 60)]
+    asking = [asyncio.create_task(order) for order in orders]
     await until(lambda: len(network[1].calls) == 10, "the dials")
     assert await asyncio.to_thread(server.stop) == 0
-    for call in await asyncio.gather(*asking):
-        assert call["status"] != "queued"
+    for answer in await asyncio.gather(*asking):
+        assert (answer.status_code, answer.headers["Connection"]) == (201, "close")
+        assert answer.json()["status"] != "queued"
 
 
 WAITED_FOR = ("due_at", "ask_at", "dial_began_at", "heard_at", "asked_at", "final_stored_at")
