@@ -54,7 +54,7 @@ def test_a_charge_is_at_least_five_and_at_most_five_hundred_dollars() -> None:
         {"stripe_payment_method_id": None},
         {"paused_reason": PausedReason.DISPUTED},
         {"pending_topup_id": "t1"},
-        {"claimed_at": NOW - HOUR_MS + 1},
+        {"claimed_at": NOW - 3_599_999},
         {"retry_at": NOW + 1},
         {"month": month_of(NOW), "month_milli_cents": 196 * DOLLAR},
     ],
@@ -63,10 +63,60 @@ def test_nothing_is_charged_without_everything_that_allows_it(changes: dict[str,
     assert amount_due_cents(rule(**changes), 0, NOW) is None
 
 
+def test_an_hour_after_a_charge_the_next_may_be_made() -> None:
+    assert amount_due_cents(rule(claimed_at=NOW - 3_600_000), 0, NOW) == 5_000
+    assert amount_due_cents(rule(retry_at=NOW), 0, NOW) == 5_000
+
+
 def test_the_rest_of_the_months_cap_is_used_and_a_new_month_begins_anew() -> None:
     spent = rule(month=month_of(NOW), month_milli_cents=190 * DOLLAR)
     assert amount_due_cents(spent, 0, NOW) == 1_000
     assert amount_due_cents(spent, 0, NOW + 31 * 86_400_000) == 5_000
+
+
+def test_the_charges_of_a_month_add_up_and_those_of_another_do_not_count() -> None:
+    once = auto_recharge.claim(RULE, "t1", 5_000, NOW)
+    assert (once.month, once.month_milli_cents, once.pending_topup_id, once.claimed_at) == (
+        month_of(NOW),
+        50 * DOLLAR,
+        "t1",
+        NOW,
+    )
+    assert auto_recharge.claim(once, "t2", 1_000, NOW + 1).month_milli_cents == 60 * DOLLAR
+    assert auto_recharge.claim(once, "t2", 1_000, NOW + 31 * 86_400_000).month_milli_cents == 10 * DOLLAR
+
+
+def test_a_charge_of_last_month_that_fails_gives_this_month_nothing_back() -> None:
+    later = auto_recharge.claim(RULE, "t1", 5_000, NOW)
+    known = auto_recharge.failed(later, 5_000, NOW - 31 * 86_400_000, "card_declined", NOW)
+    assert known.month_milli_cents == 50 * DOLLAR
+
+
+def test_a_month_begins_at_midnight_utc() -> None:
+    first = 1_796_083_200_000  # 2026-12-01T00:00:00Z
+    assert (month_of(first - 1), month_of(first)) == ("2026-11", "2026-12")
+
+
+def test_a_charge_that_was_credited_leaves_a_clean_rule() -> None:
+    known = auto_recharge.credited(rule(declines=2, retry_at=NOW, pending_topup_id="t1"))
+    assert (known.declines, known.retry_at, known.pending_topup_id) == (0, None, None)
+    fresh = Recharge("o1", False, 0, 0, 0)
+    assert (fresh.month_milli_cents, fresh.declines, fresh.updated_at) == (0, 0, 0)
+
+
+def test_a_review_or_a_dispute_stops_it() -> None:
+    reviewed = auto_recharge.in_review(rule(pending_topup_id="t1"))
+    assert (reviewed.paused_reason, reviewed.pending_topup_id) == (PausedReason.REVIEW, None)
+    disputed = auto_recharge.disputed(rule(pending_topup_id="t1"))
+    assert (disputed.paused_reason, disputed.pending_topup_id) == (PausedReason.DISPUTED, "t1")
+
+
+def test_a_card_is_wanted_where_there_is_none_or_it_stopped_working() -> None:
+    assert rule(stripe_payment_method_id=None).wants_card
+    assert rule(paused_reason=PausedReason.DECLINED).wants_card
+    assert not RULE.wants_card
+    assert not rule(paused_reason=PausedReason.DISPUTED).wants_card
+    assert not rule(is_enabled=False, stripe_payment_method_id=None).wants_card
 
 
 def test_declines_are_repeated_after_one_three_and_seven_hours_and_the_fourth_pauses() -> None:
@@ -116,6 +166,17 @@ def test_a_rule_that_makes_no_sense_is_refused_with_a_sentence(amounts: tuple[in
     auto_recharge.check(10 * DOLLAR, 50 * DOLLAR, 200 * DOLLAR)
     with pytest.raises(BadRecharge, match=r"^The .*\$.*\.$"):
         auto_recharge.check(*amounts)
+
+
+def test_the_outermost_amounts_that_make_sense_are_taken() -> None:
+    for threshold, recharge_to, cap in ((0, 5, 5), (500, 1_000, 500), (10, 15, 50_000), (10, 15, 5)):
+        auto_recharge.check(threshold * DOLLAR, recharge_to * DOLLAR, cap * DOLLAR)
+    for cap in (39 * DOLLAR, 50_000 * DOLLAR + 1):
+        with pytest.raises(BadRecharge) as refused:
+            auto_recharge.check(10 * DOLLAR, 50 * DOLLAR, cap)
+        assert str(refused.value) == (
+            "The monthly cap must allow at least one recharge of $40.00 and be at most $50,000.00."
+        )
 
 
 @given(st.integers(-(10**9), 10**8), st.integers(0, 10**8), st.integers(0, 10**9))

@@ -1,12 +1,17 @@
 """When customers' servers are told that the wallet runs low."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import create_engine
 
-from billing.low_balance import news
+from accounts.tables import events
+from billing.low_balance import news, tell_of_wallet
 from billing.rating import Terms
 from billing.wallet import Wallet
+from config.rows import Rows
 
 HOLD = 300_000
 
@@ -47,3 +52,18 @@ def test_what_is_told_is_the_status_as_it_now_is(before: int, after: int) -> Non
 def test_the_default_hold_is_that_of_the_longest_call_allowed() -> None:
     terms = Terms(rate_milli_cents_per_minute=5_000, max_duration_seconds=3_600)
     assert [terms.default_hold(longest) for longest in (None, 600, 3_600, 7_200)] == [300_000, 50_000, 300_000, 300_000]
+
+
+def told(before: int, after: int, endpoints: int) -> list[Any]:
+    """The types of the events written when the wallet moved."""
+    organisation = {"id": "o1", "webhook_endpoints": endpoints, "max_call_duration_seconds": None}
+    with create_engine("sqlite://").connect() as connection:
+        rows = Rows(connection)
+        tell_of_wallet(rows, organisation, wallet(before), wallet(after), Terms(5_000, 3_600), "t1", 1_000)
+        return [event["type"] for event in rows.find(events, "org_id", "o1")]
+
+
+def test_only_who_listens_is_told_and_only_of_news() -> None:
+    assert told(900_000, 599_999, endpoints=1) == ["balance.low"]
+    assert told(900_000, 299_999, endpoints=1) == ["calls.paused"]
+    assert told(900_000, 599_999, endpoints=0) == told(900_000, 900_000, endpoints=1) == []

@@ -69,6 +69,26 @@ def test_only_a_refund_of_the_same_day_makes_room_on_it() -> None:
     assert spent.refunded(60_000, "2026-10-31", NEXT_DAY) == spent
 
 
+def test_what_is_refunded_beyond_the_days_charges_makes_no_more_room_than_they_took() -> None:
+    assert Spent(0, 0, DAY, 5, 9).refunded(6, DAY, DAY) == Spent(0, 0, DAY, 0, 3)
+    assert Spent(0, 0, DAY, 5, 9).refunded(10, DAY, DAY) == Spent(0, 0, DAY, 0, 0)
+    assert Spent(0, 0, DAY, 5, 9).refunded(6, "2026-10-31", DAY) == Spent(0, 0, DAY, 5, 9)
+
+
+def test_a_call_that_ends_turns_its_hold_into_its_charge() -> None:
+    assert Spent() == Spent(0, 0, "", 0, 0)
+    assert Spent().opened(300, DAY) == Spent(1, 300, DAY, 0, 0)
+    assert Spent(2, 400, DAY, 5, 9).closed(300, 70, DAY) == Spent(1, 100, DAY, 75, 79)
+    assert Spent(2, 400, DAY, 5, 9).closed(300, 70, NEXT_DAY) == Spent(1, 100, NEXT_DAY, 70, 79)
+    assert Spent(2, 400, DAY, 5, 9).on(NEXT_MONTH) == Spent(2, 400, NEXT_MONTH, 0, 0)
+
+
+def test_only_a_daily_or_monthly_cap_limits_money() -> None:
+    assert Limits(daily_cap_milli_cents=0).caps_money
+    assert Limits(monthly_cap_milli_cents=0).caps_money
+    assert not Limits(max_concurrent_calls=1, allowed_countries=("US",)).caps_money
+
+
 def test_a_day_is_the_organisations_own() -> None:
     midnight_utc = 1_795_392_000_000  # 2026-11-23T00:00:00Z
     assert local_day(midnight_utc, "UTC") == "2026-11-23"

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.topup_rules import (
+    MAXIMUM_CENTS,
+    MINIMUM_CENTS,
     NOTHING,
     Deed,
     Judgement,
@@ -21,6 +23,7 @@ from billing.topup_rules import (
     Topup,
     TopupKind,
     TopupStatus,
+    credit_of,
     judge,
     later,
     movements,
@@ -246,3 +249,8 @@ def test_twenty_sessions_an_hour_and_the_next_when_the_oldest_is_an_hour_ago() -
     assert retry_at(begun, now) is None
     assert retry_at([*begun, now - 3_600_000], now) is None
     assert retry_at([*begun, now - 3_599_000], now) == now + 1_000
+
+
+def test_a_top_up_is_from_five_to_five_hundred_dollars_and_every_cent_of_it_is_credit() -> None:
+    assert (MINIMUM_CENTS, MAXIMUM_CENTS) == (500, 50_000)
+    assert [credit_of(cents) for cents in (0, 1, 2_500)] == [0, 1_000, 2_500_000]

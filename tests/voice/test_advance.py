@@ -718,3 +718,36 @@ def test_advance_keeps_the_call_it_was_given() -> None:
     before = replace(story.call)
     advance(story.call, HUMAN, story.now, POLICY)
     assert story.call == before
+
+
+def test_the_carriers_time_is_believed_within_the_calls_life_and_not_a_millisecond_beyond() -> None:
+    now, longest = T0 + 1_000, OUTBOUND.max_duration_seconds * 1000
+    for said, believed in (
+        (T0 - 5_000, T0 - 5_000),
+        (T0 - 5_001, now),
+        (now + longest, now + longest),
+        (now + longest + 1, now),
+    ):
+        story = Story.outbound().after(1, DialAccepted(SID), reported(CallStatus.RINGING, at=said))
+        assert story.call.started_at == believed
+
+
+def test_a_ringing_told_after_the_answer_began_no_later_than_that() -> None:
+    story = Story.outbound().after(1, DialAccepted(SID), ANSWERED).after(5, RINGING)
+    assert story.call.started_at == story.call.answered_at == T0 + 1_000
+    told_early = Story.outbound().after(1, DialAccepted(SID), ANSWERED).after(5, reported(CallStatus.RINGING, at=T0))
+    assert told_early.call.started_at == T0
+
+
+@pytest.mark.parametrize("status", [CallStatus.BUSY, CallStatus.NO_ANSWER, CallStatus.FAILED, CallStatus.CANCELED])
+def test_a_call_that_nobody_answered_has_no_time_of_answer(status: CallStatus) -> None:
+    story = Story.outbound().after(1, DialAccepted(SID), RINGING).after(9, reported(status))
+    assert (story.call.status, story.call.answered_at) == (status, None)
+
+
+@pytest.mark.parametrize(("seconds", "answered_at"), [(67, T0 + 33_000), (None, T0 + 100_000), (500, T0)])
+def test_an_answer_nobody_told_of_was_so_long_before_the_end_as_the_call_lasted(
+    seconds: int | None, answered_at: int
+) -> None:
+    story = Story.outbound().after(1, DialAccepted(SID)).after(99, completed(seconds))
+    assert (story.call.status, story.call.answered_at) == (CallStatus.IN_PROGRESS, answered_at)

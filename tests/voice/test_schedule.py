@@ -123,3 +123,28 @@ def test_a_verdict_is_overdue_only_when_one_was_asked_for_and_none_came() -> Non
     assert not verdict_is_overdue(replace(ended, verdict=AnsweredBy.HUMAN), due, POLICY)
     assert not verdict_is_overdue(replace(ended, amd_asked=False), due, POLICY)
     assert not verdict_is_overdue(replace(ended, final_stored_at=None), due, POLICY)
+
+
+def test_the_waiting_times_are_those_promised() -> None:
+    assert (Policy().amd_grace_ms, Policy().silence_ms) == (15_000, 300_000)
+    assert (DIAL_STALE_MS, FIRST_LOOKUP_MS) == (60_000, 30_000)
+    assert HANG_UP_RETRY_MS == (5_000, 10_000, 20_000, 40_000, 60_000)
+
+
+def test_a_call_of_which_nothing_was_heard_is_asked_about_from_its_creation_on() -> None:
+    silent = replace(OUTBOUND, dial_state=DialState.BOUND, twilio_call_sid=SID)
+    assert schedule(silent, POLICY).ask_at == T0 + SILENCE
+    assert schedule(replace(silent, heard_at=T0 + 5), POLICY).ask_at == T0 + 5 + SILENCE
+
+
+def test_after_its_end_a_call_that_speaks_again_was_not_heard_from() -> None:
+    story = Story.outbound().after(1, DialAccepted(SID), ANSWERED, HUMAN, completed(67))
+    ended = story.call
+    assert ended.is_over
+    assert story.after(60, RINGING).call.heard_at == ended.heard_at
+
+
+def test_calls_that_a_lookup_could_not_tell_apart_have_one_name() -> None:
+    other = replace(OUTBOUND, id="other")
+    assert other.pair == OUTBOUND.pair == f"{OUTBOUND.org_id}:{OUTBOUND.from_number}:{OUTBOUND.to_number}"
+    assert not OUTBOUND.notifies
