@@ -42,6 +42,10 @@ def dollars(milli_cents: int) -> str:
     return amount.cents if amount.below == "000" else "".join(amount)
 
 
+COUNTRIES = {"US": "United States", "CA": "Canada", "GB": "United Kingdom"}
+"""By ISO code, those that have a name here; others are shown by their code."""
+
+
 def duration(seconds: int) -> str:
     """Minutes and seconds: 134 → "2:14"."""
     return f"{seconds // 60}:{seconds % 60:02d}"

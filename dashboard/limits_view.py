@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from billing.money import MILLI_CENTS_PER_CENT, dollars_down, dollars_up
+from billing.money import MILLI_CENTS_PER_CENT
 from billing.spending import Limits, Spent
 from dashboard import format as fmt
 from dashboard.views import Choice, Form
@@ -55,10 +55,10 @@ def spending_limits(
     return SpendingLimits(
         url=url,
         form=form or Form(_values(limits)),
-        countries=tuple(Choice(each, each, each in allowed) for each in sorted(everywhere)),
+        countries=tuple(Choice(each, fmt.COUNTRIES.get(each, each), each in allowed) for each in sorted(everywhere)),
         today=_line(now.day_milli_cents, limits.daily_cap_milli_cents),
         month=_line(now.month_milli_cents, limits.monthly_cap_milli_cents),
-        live=f"{fmt.count(now.open_calls, 'call')}, {dollars_up(now.held_milli_cents)} held",
+        live=f"{fmt.count(now.open_calls, 'call')}, {fmt.dollars(now.held_milli_cents)} held",
     )
 
 
@@ -66,9 +66,9 @@ def summary(limits: Limits) -> str:
     """For the list of keys; empty without limits."""
     parts = []
     if limits.daily_cap_milli_cents is not None:
-        parts.append(f"{dollars_down(limits.daily_cap_milli_cents)} a day")
+        parts.append(f"{fmt.dollars(limits.daily_cap_milli_cents)} a day")
     if limits.monthly_cap_milli_cents is not None:
-        parts.append(f"{dollars_down(limits.monthly_cap_milli_cents)} a month")
+        parts.append(f"{fmt.dollars(limits.monthly_cap_milli_cents)} a month")
     if limits.max_concurrent_calls is not None:
         parts.append(f"{fmt.count(limits.max_concurrent_calls, 'call')} at once")
     if limits.allowed_countries is not None:
@@ -113,4 +113,4 @@ def _values(limits: Limits) -> dict[str, str]:
 
 
 def _line(charged: int, cap: int | None) -> str:
-    return f"{dollars_up(charged)} of {dollars_down(cap)}" if cap is not None else f"{dollars_up(charged)}, no cap"
+    return f"{fmt.dollars(charged)} of {fmt.dollars(cap)}" if cap is not None else f"{fmt.dollars(charged)}, no cap"

@@ -35,7 +35,6 @@ MILLI_CENTS_PER_CENT = 1_000
 OFFERS = 20
 LONGEST_NAME = 64
 STANDARD_AGENT = "standard"
-COUNTRIES = {"US": "United States", "CA": "Canada", "GB": "United Kingdom"}
 KINDS = {"local": "Local", "toll_free": "Toll-free"}
 
 
@@ -85,7 +84,7 @@ async def _numbers_page(
         numbers=tuple(_row(number, names) for number in reversed(found)),
         search=NumberSearch(
             search,
-            tuple(Choice(code, COUNTRIES.get(code, code), code == chosen) for code in countries),
+            tuple(Choice(code, fmt.COUNTRIES.get(code, code), code == chosen) for code in countries),
             tuple(Choice(key, label, key == kind) for key, label in KINDS.items()),
             offers,
         ),
