@@ -23,7 +23,7 @@ from config.clock import Clock, new_id, now_ms
 from config.database import Unavailable
 from config.door import Busy, Down
 from config.errors import ApiError
-from config.http import MAX_BODY_BYTES, answer, hearing_out, storable
+from config.http import LARGE_BODY_BYTES, LimitedRequest, answer, hearing_out, largest_body, storable
 from config.logs import configure
 from config.machinery import Machinery
 from config.migrate import migrate_embedded
@@ -46,7 +46,7 @@ from dashboard import (
 )
 from dashboard.live import Bell
 from dashboard.web import error_html, static_file
-from voice import agents_api, lists_api, numbers_api, relay
+from voice import agents_api, batches_api, lists_api, numbers_api, relay
 from voice import api as voice_api
 from voice.signature import SignatureCheck
 from webhooks import api as webhooks_api
@@ -87,7 +87,8 @@ def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart
     settings = settings or load_or_exit()
     configure(settings.log_level)
     app = Quart("callingbox", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.request_class = LimitedRequest
+    app.config["MAX_FORM_MEMORY_SIZE"] = LARGE_BODY_BYTES
     app.config["BODY_TIMEOUT"] = 20
     machinery = Machinery(settings, clock)
     app.extensions.update(
@@ -96,6 +97,7 @@ def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart
         door=machinery.door,
         calls=machinery.calls,
         agents=machinery.agents,
+        batches=machinery.batches,
         numbers=machinery.numbers,
         switchboard=machinery.switchboard(clock),
         topups=machinery.topups,
@@ -114,6 +116,7 @@ def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart
         agents_api,
         numbers_api,
         lists_api,
+        batches_api,
         billing_api,
         usage_api,
         limits_api,
@@ -210,7 +213,7 @@ def _add_errors(app: Quart) -> None:
     handle(Busy, lambda error: _busy("The server is over capacity. Nothing was changed; try again."))
     handle(
         RequestEntityTooLarge,
-        lambda error: ApiError(400, "body_too_large", f"The body is larger than {MAX_BODY_BYTES} bytes.", field="body"),
+        lambda error: _too_large(),
     )
     handle(HTTPException, _http_error)
     handle(Exception, _unexpected)
@@ -229,6 +232,10 @@ def _help(error: ApiError) -> dict[str, str]:
 
 def _busy(message: str) -> ApiError:
     return ApiError(503, "over_capacity", message, headers={"Retry-After": "1"})
+
+
+def _too_large() -> ApiError:
+    return ApiError(400, "body_too_large", f"The body is larger than {largest_body(request.path)} bytes.", field="body")
 
 
 _HTTP_CODES = {

@@ -38,6 +38,14 @@ CODES: Mapping[str, Code] = {
         "A callback is not signed by the carrier or the bank, or its signature is too old. Only they see this.",
         "Check the signing secret, and that PUBLIC_BASE_URL is the address they call.",
     ),
+    "batch_over": Code(
+        (409,), "The batch is completed or canceled, and stays as it is.", "Make another batch of the numbers left."
+    ),
+    "batch_rows_refused": Code(
+        (400,),
+        "Some of the batch's numbers cannot be called; nothing was made. `refused` says which, by line, and why.",
+        "Mend or remove them, or send `skip_refused` to leave them out.",
+    ),
     "body_too_large": Code(
         (400,), "The body is larger than the server takes.", "Send less; the answer says how much is taken."
     ),
@@ -93,6 +101,9 @@ CODES: Mapping[str, Code] = {
         "Raise the cap on the Billing page, ask for a shorter call, or wait until the day is over.",
     ),
     "dial_lost": Code((), "On a call: the carrier never confirmed it. Nothing was charged.", "Place the call again."),
+    "duplicate_number": Code(
+        (), "On a refused row of a batch: the number is on an earlier line already.", "Keep one of the lines."
+    ),
     "endpoint_disabled": Code((409,), "The webhook endpoint is disabled or deleted.", "Enable it first."),
     "http_error": Code((), "The request failed before it was understood.", "Check method, address and headers."),
     "idempotency_key_reused": Code(
@@ -105,6 +116,11 @@ CODES: Mapping[str, Code] = {
     ),
     "insufficient_credit": Code((402,), "What is to be bought costs more than is available.", "Add credits."),
     "internal_error": Code((500,), "Something went wrong on our side. Nothing was half done.", "Try again."),
+    "invalid_csv": Code(
+        (400,),
+        "The file is not CSV in UTF-8 with a heading and a column `to`; or a row does not fit its heading.",
+        "Mend the line that the answer names.",
+    ),
     "invalid_event": Code(
         (400,),
         "The bank's event does not have the documented form. Only the bank sees this.",
@@ -152,6 +168,9 @@ CODES: Mapping[str, Code] = {
         (402,),
         "What this API key spent this month and holds, with this call's hold, exceeds its monthly cap.",
         "Raise the cap on the API keys page, ask for a shorter call, or wait until the month is over.",
+    ),
+    "key_revoked": Code(
+        (), "On a batch: the API key that made it was revoked, so it is paused.", "Make the batch again."
     ),
     "last_member": Code(
         (409,), "An account keeps at least one member. Only the dashboard answers this.", "Invite somebody else first."
@@ -226,6 +245,12 @@ CODES: Mapping[str, Code] = {
         "Send `Authorization: Bearer sk_live_…` with a valid key.",
     ),
     "unsupported_media_type": Code((415,), "The body is of a kind that this address does not take.", "Send JSON."),
+    "window_never_opens": Code(
+        (),
+        "On a refused row of a batch: its number may be in several time zones, and the hours in which it may be called "
+        "have none in common.",
+        "Make the window longer, or give it a `timezone`.",
+    ),
     "wrong_account": Code(
         (403,),
         "A callback is about another account at the carrier. Only the carrier sees this.",

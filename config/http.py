@@ -12,17 +12,41 @@ from typing import Any, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ValidationError, model_validator
-from quart import Response, request
+from quart import Request, Response, request
 
 from config.errors import ApiError, invalid
 
 MAX_BODY_BYTES = 256 * 1024
+LARGE_BODY_BYTES = 2 * 1024 * 1024
+LARGE_BODIES = ("/v1/batches", "/v1/batches/quote", "/batches/new")
+"""Where lists of thousands of numbers arrive."""
 MAX_DEPTH = 32
 LINGER_SECONDS = 3
 LINGER_BYTES = 32 * 1024 * 1024
 Model = TypeVar("Model", bound=BaseModel)
+IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def largest_body(path: str) -> int:
+    """In bytes."""
+    return LARGE_BODY_BYTES if path in LARGE_BODIES else MAX_BODY_BYTES
+
+
+class LimitedRequest(Request):
+    """Takes a body of the size that its address takes."""
+
+    def __init__(self, method: str, scheme: str, path: str, *rest: Any, **options: Any) -> None:
+        super().__init__(method, scheme, path, *rest, **{**options, "max_content_length": largest_body(path)})
+
+
+def idempotency_key() -> str | None:
+    """What the request's header says. Raises ApiError."""
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not IDEMPOTENCY_KEY.fullmatch(key):
+        raise invalid("Idempotency-Key", "`Idempotency-Key` must be 1 to 255 printable ASCII characters.")
+    return key
 
 
 def answer(data: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -57,7 +81,11 @@ def hearing_out(app: Asgi) -> Asgi:
 
 async def json_body() -> Any:
     """The request's JSON, within limits; an empty body is `{}`. Raises ApiError."""
-    raw = await request.get_data()
+    return parsed_json(await request.get_data())
+
+
+def parsed_json(raw: bytes | str) -> Any:
+    """The same of bytes that were read before."""
     if not raw.strip():
         return {}
     try:

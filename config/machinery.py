@@ -21,6 +21,8 @@ from config.notifier import Notifier
 from config.settings import Settings
 from config.watch import Watch
 from voice.agent_service import Agents
+from voice.batch_runner import BatchRunner
+from voice.batch_service import Batches
 from voice.call import Policy
 from voice.carrier import Addresses, Carrier
 from voice.extraction import Extractor
@@ -79,6 +81,8 @@ class Machinery:
         self.outbox.extract = self.extractor.read_off
         self._work: list[asyncio.Task[None]] = []
         self.calls = Calls(self.database, self.door, self.outbox, settings, self.policy)
+        self.batches = Batches(self.database, self.door, self.calls, settings, clock)
+        self.batch_runner = BatchRunner(self.database, self.door, self.calls, clock)
         self.agents = Agents(self.database, self.door, settings)
         self.numbers = Numbers(self.database, self.door, self.carrier, settings, clock)
 
@@ -102,6 +106,7 @@ class Machinery:
         jobs = (
             self.sweeper.run(self.settings.sweep_interval_seconds),
             self.numbers.run(),
+            self.batch_runner.run(),
             self.topup_upkeep.run(),
             self.mailer.run(),
             self.sender.run(),
@@ -116,7 +121,7 @@ class Machinery:
         await asyncio.gather(*self._work, return_exceptions=True)
         try:
             async with asyncio.timeout(SHUTDOWN_SECONDS):
-                rooms = (self.outbox, self.topups, self.numbers, self.sender)
+                rooms = (self.batch_runner, self.outbox, self.topups, self.numbers, self.sender)
                 await asyncio.gather(*(room.idle() for room in rooms))
                 await self.notifier.idle()  # what those still raised
         except TimeoutError:

@@ -41,6 +41,8 @@ _MORE = {
     "max_concurrent_calls": ("integer", "With `concurrent_calls_reached`: how many calls may be under way."),
     "open_calls": ("integer", "With `concurrent_calls_reached`: how many are."),
     "country": ("string", "Where the call would have gone."),
+    "refused": ("array", "With `batch_rows_refused`: line, number, code and sentence of each, the first 100."),
+    "refused_rows": ("integer", "With `batch_rows_refused`: how many there are."),
     "allowed_countries": ("array", "Where calls may go."),
 }
 _ERROR = {
@@ -63,6 +65,11 @@ _KNOW_WHEN = {"rate_limited", "too_many_codes", "topup_rate_limited"}
 def takes(model: type[BaseModel]) -> Callable[[View], View]:
     """The model that checks a route's body."""
     return _note("takes", model)
+
+
+def takes_csv(example: str) -> Callable[[View], View]:
+    """A route that takes a file as well as JSON."""
+    return _note("takes_csv", example)
 
 
 def asks(model: type[BaseModel]) -> Callable[[View], View]:
@@ -145,6 +152,8 @@ def _operation(view: Callable[..., Any], rule: str, schemas: dict[str, Any]) -> 
     }
     if (body := getattr(view, "takes", None)) is not None:
         content = {"application/json": {"schema": _schema(schemas, body, "validation")}}
+        if (example := getattr(view, "takes_csv", None)) is not None:
+            content["text/csv"] = {"schema": {"type": "string", "examples": [example]}}
         operation["requestBody"] = {"required": True, "content": content}
     if not rule.startswith("/v1/"):
         operation["security"] = []

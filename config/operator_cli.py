@@ -211,11 +211,12 @@ def _set_suspended(org_id: str, reason: str, operator: str, *, is_suspended: boo
 
 def register(main: click.Group, org: click.Group) -> None:
     """Add these commands to the command line."""
+    from config.batch_cli import batch
     from config.limits_cli import limits
     from config.listen_cli import listen
     from config.replay_cli import replay
 
-    for command in (limits, listen, replay):
+    for command in (batch, limits, listen, replay):
         main.add_command(command)
     for command in (backup, credit, topup, trail):
         main.add_command(command)

@@ -125,6 +125,12 @@ async def belongings(owner: Any) -> dict[str, str]:
     for path in ("/v1/do_not_call", "/v1/blocked_callers"):
         answer = await owner.api.post(path, json={"e164": "+14155550188"})
         assert answer.is_success, answer.text
+    batch = {"calls": [{"to": "+14155550133"}], "from_number": "+14155550101"}
+    answer = await owner.api.post("/v1/batches", json=batch)
+    assert answer.is_success, answer.text
+    paused = await owner.api.post(f"/v1/batches/{answer.json()['id']}/pause")
+    assert paused.is_success, paused.text
+    made["batch_id"] = answer.json()["id"]
     made["key_id"] = (await owner.get("/v1/api_keys"))["data"][0]["id"]
     return {**made, "entry": "+14155550188", "e164": "+14155550188"}
 

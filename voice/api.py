@@ -4,37 +4,28 @@ Invariant: every answer is an object of `voice.presenting` or `voice.receipt`, e
 check, call the service, and present.
 """
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, Field, StrictInt, StrictStr, StringConstraints, field_validator
-from quart import Blueprint, Response, current_app, request
+from quart import Blueprint, Response, current_app
 
 from accounts.auth import caller, require_key
 from billing.ledger import list_transfers
-from billing.rating import LONGEST_MAXIMUM_SECONDS, SHORTEST_MAXIMUM_SECONDS
 from billing.spending import CODES as LIMIT_CODES
 from config.database import Database
-from config.errors import invalid, not_found
-from config.http import Cursor, answer, as_model, json_body, query_as
+from config.errors import not_found
+from config.http import Cursor, answer, idempotency_key, json_body, query_as
 from config.openapi import asks, fails, gives, hears, takes
 from voice import shapes
-from voice.agent_service import Id
+from voice.call_request import CreateCallBody, call_body
 from voice.calls import evidence_of, find_call, list_calls
 from voice.presenting import call_object
 from voice.receipt import receipt_object
 from voice.service import REPLAYED_HEADER, Wanted, calls_service
 from voice.talks import talk_of, transcript_object, turns_of
-from voice.tool_shapes import Returns, Tools, check_addresses, tools_as_kept
 
 blueprint = Blueprint("calls", __name__)
 blueprint.before_request(require_key)
 
-DEFAULT_PROMPT = "Hello from CallingBox."
-IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
-LONGEST_PROMPT, LONGEST_URL, LONGEST_OBJECT = 20_000, 2_048, 50
-NOT_WITH_AGENT = ("prompt", "persona", "voice", "language", "returns", "tools", "voicemail_action")
-ONLY_WITH_AGENT = ("instructions", "persona", "voice")
 MAY_NOT_BE_PLACED = (
     *(code for scope in LIMIT_CODES.values() for code in scope),
     "agent_not_outbound",
@@ -51,69 +42,6 @@ MAY_NOT_BE_PLACED = (
     "organisation_suspended",
 )
 CARRIER_REFUSES = ("caller_id_not_verified", "carrier_refused", "number_not_verified", "number_unreachable")
-Text = Annotated[StrictStr, StringConstraints(max_length=LONGEST_PROMPT)]
-Language = Annotated[StrictStr, StringConstraints(pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}$")]
-
-
-class CreateCallBody(BaseModel, extra="forbid"):
-    """`POST /v1/calls`. `to` and `from_number` are E.164.
-
-    With `agent_id` an outbound agent calls, from its primary number or another of its own, and what is in
-    NOT_WITH_AGENT is not accepted. Without it the call says itself what to do, and the oldest active number calls.
-    """
-
-    to: StrictStr = Field(examples=["+14155550123"], max_length=32)
-    agent_id: Id | None = None
-    instructions: Text | None = None
-    prompt: Text = DEFAULT_PROMPT
-    context: dict[str, Any] = Field(default_factory=dict, max_length=LONGEST_OBJECT)
-    returns: Returns = Field(default_factory=dict)
-    language: Language = "en"
-    from_number: StrictStr | None = Field(None, max_length=32)
-    webhook_url: Annotated[StrictStr, StringConstraints(max_length=LONGEST_URL)] | None = None
-    voicemail_action: Literal["hangup", "leave_message"] = "hangup"
-    tools: Tools | None = None
-    metadata: dict[str, Any] = Field(default_factory=dict, max_length=LONGEST_OBJECT)
-    max_duration_seconds: StrictInt | None = Field(None, ge=SHORTEST_MAXIMUM_SECONDS, le=LONGEST_MAXIMUM_SECONDS)
-
-    @field_validator("prompt")
-    @classmethod
-    def _says_something(cls, value: str) -> str:
-        if not value.strip():
-            raise ValueError("must not be blank")
-        return value
-
-    def wanted(self) -> Wanted:
-        """Raises ApiError for addresses that we would not call."""
-        own = {"api_key_id": caller().key_id, "context": self.context, "metadata": self.metadata}
-        with_agent = {"instructions": self.instructions}
-        asked: dict[str, Any] = self._without_agent() if self.agent_id is None else with_agent
-        private = calls_service().settings.allow_private_urls
-        check_addresses(self.webhook_url, asked.get("tools"), allow_private=private)
-        return Wanted(
-            to_number=self.to,
-            from_number=self.from_number,
-            max_duration_seconds=self.max_duration_seconds,
-            snapshot={**own, "webhook_url": self.webhook_url, **asked},
-            agent_id=self.agent_id,
-        )
-
-    def _without_agent(self) -> dict[str, Any]:
-        shown = {name: getattr(self, name) for name in ("prompt", "language", "returns", "voicemail_action")}
-        result_status = "pending" if self.returns else "skipped"
-        return {**shown, "tools": tools_as_kept(self.tools), "result_status": result_status}
-
-
-def call_body(parsed: Any) -> CreateCallBody:
-    """The body by the rules of its generation. Raises ApiError with the field that is wrong."""
-    if isinstance(parsed, dict):
-        with_agent = parsed.get("agent_id") is not None
-        wrong = next((name for name in (NOT_WITH_AGENT if with_agent else ONLY_WITH_AGENT) if name in parsed), None)
-        if wrong is not None and with_agent:
-            raise invalid(wrong, f"`{wrong}` is not accepted with `agent_id`: the agent decides it.")
-        if wrong is not None:
-            raise invalid(wrong, f"`{wrong}` is accepted only with `agent_id`.")
-    return as_model(CreateCallBody, parsed)
 
 
 class ListCallsQuery(Cursor):
@@ -141,7 +69,12 @@ async def create_call() -> Response:
     """Place a call: reserves its hold, dials, and answers 201 when the carrier has taken it."""
     parsed = await json_body()
     body = call_body(parsed)
-    row, replayed = await calls_service().place(caller().org_id, body.wanted(), _idempotency_key(), parsed)
+    row, replayed = await calls_service().place(
+        caller().org_id,
+        _wanted(body),
+        idempotency_key(),
+        parsed,
+    )
     headers = {REPLAYED_HEADER: "true"} if replayed else None
     return answer(call_object(row), 201, headers)
 
@@ -153,7 +86,7 @@ async def create_call() -> Response:
 async def quote_call() -> Response:
     """What the call would hold and cost at most, and whether it would be placed. Dials nothing."""
     body = call_body(await json_body())
-    quote = await calls_service().quote(caller().org_id, body.wanted())
+    quote = await calls_service().quote(caller().org_id, _wanted(body))
     refusal = quote.refusal
     return answer(
         {
@@ -236,8 +169,5 @@ def _database() -> Database:
     return database
 
 
-def _idempotency_key() -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not IDEMPOTENCY_KEY.fullmatch(key):
-        raise invalid("Idempotency-Key", "`Idempotency-Key` must be 1 to 255 printable ASCII characters.")
-    return key
+def _wanted(body: CreateCallBody) -> Wanted:
+    return body.wanted(caller().key_id, calls_service().settings.allow_private_urls)

@@ -1,4 +1,4 @@
--- Made from the migrations with this digest, by `make schema`: 91ac8ee54e4218f6af39534564f38bbe445e85d9a909a10395ab0e5564517d03
+-- Made from the migrations with this digest, by `make schema`: 8dd6f45c1203a414a78a2f7f04f3f870e456383486fa2f14447ead2332c501f2
 CREATE TABLE agent_numbers (
 	id TEXT NOT NULL, 
 	org_id VARCHAR(36) NOT NULL, 
@@ -74,6 +74,63 @@ CREATE TABLE auto_recharges (
 	link_amount_cents BIGINT, 
 	updated_at BIGINT NOT NULL, 
 	CONSTRAINT pk_auto_recharges PRIMARY KEY (id)
+);
+CREATE TABLE batch_calls (
+	id TEXT NOT NULL, 
+	org_id VARCHAR(36) NOT NULL, 
+	batch_id VARCHAR(36) NOT NULL, 
+	live_of VARCHAR(36), 
+	line INTEGER NOT NULL, 
+	to_number VARCHAR(16) NOT NULL, 
+	context JSON NOT NULL, 
+	zones TEXT NOT NULL, 
+	state VARCHAR(8) NOT NULL, 
+	due_at BIGINT NOT NULL, 
+	claims INTEGER NOT NULL, 
+	claimed_at BIGINT, 
+	attempts INTEGER NOT NULL, 
+	call_id VARCHAR(36), 
+	outcome VARCHAR(12), 
+	code TEXT, 
+	message TEXT, 
+	updated_at BIGINT NOT NULL, 
+	CONSTRAINT pk_batch_calls PRIMARY KEY (id)
+);
+CREATE TABLE batches (
+	id VARCHAR(36) NOT NULL, 
+	org_id VARCHAR(36) NOT NULL, 
+	idempotency_id TEXT, 
+	body_digest VARCHAR(64) NOT NULL, 
+	name TEXT NOT NULL, 
+	api_key_id VARCHAR(36), 
+	agent_id VARCHAR(36), 
+	from_number VARCHAR(16), 
+	max_duration_seconds INTEGER, 
+	snapshot JSON NOT NULL, 
+	window_days VARCHAR(7), 
+	window_start_minute INTEGER, 
+	window_end_minute INTEGER, 
+	window_timezone VARCHAR(64), 
+	max_concurrent INTEGER NOT NULL, 
+	calls_per_second INTEGER NOT NULL, 
+	retry_outcomes TEXT NOT NULL, 
+	retry_attempts INTEGER NOT NULL, 
+	retry_wait_seconds INTEGER NOT NULL, 
+	total INTEGER NOT NULL, 
+	hold_milli_cents BIGINT NOT NULL, 
+	state VARCHAR(20) NOT NULL, 
+	paused_at BIGINT, 
+	canceled_at BIGINT, 
+	completed_at BIGINT, 
+	held_up_code TEXT, 
+	held_up_message TEXT, 
+	next_dial_at BIGINT NOT NULL, 
+	look_at BIGINT, 
+	sequence INTEGER NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	updated_at BIGINT NOT NULL, 
+	CONSTRAINT pk_batches PRIMARY KEY (id), 
+	CONSTRAINT uq_batches_idempotency_id UNIQUE (idempotency_id)
 );
 CREATE TABLE blocked_callers (
 	id TEXT NOT NULL, 
@@ -549,6 +606,10 @@ CREATE INDEX ix_agent_numbers_number_id ON agent_numbers (number_id);
 CREATE INDEX ix_agent_numbers_org_id ON agent_numbers (org_id);
 CREATE INDEX ix_auto_recharges_link_due ON auto_recharges (id) WHERE link_due_at IS NOT NULL;
 CREATE INDEX ix_auto_recharges_on ON auto_recharges (id) WHERE is_enabled AND paused_reason IS NULL;
+CREATE INDEX ix_batch_calls_batch_id_state_zones_due_at ON batch_calls (batch_id, state, zones, due_at);
+CREATE INDEX ix_batch_calls_live_of ON batch_calls (live_of) WHERE live_of IS NOT NULL;
+CREATE INDEX ix_batches_look_at ON batches (look_at) WHERE look_at IS NOT NULL;
+CREATE INDEX ix_batches_org_id_id ON batches (org_id, id);
 CREATE INDEX ix_blocked_callers_org_id ON blocked_callers (org_id);
 CREATE INDEX ix_calls_ask_at ON calls (ask_at) WHERE ask_at IS NOT NULL;
 CREATE INDEX ix_calls_due_at ON calls (due_at) WHERE due_at IS NOT NULL;

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import accounts.tables
 import billing.tables
 import voice.agent_tables
+import voice.batch_tables
 import voice.tables
 import voice.talk_tables
 import webhooks.tables
@@ -24,6 +25,7 @@ rooms = (
     billing.tables,
     voice.tables,
     voice.agent_tables,
+    voice.batch_tables,
     voice.talk_tables,
     webhooks.tables,
 )  # imported so that `metadata` knows their tables

@@ -65,6 +65,88 @@ def upgrade() -> None:
         sqlite_where=sa.text("is_enabled AND paused_reason IS NULL"),
     )
     op.create_table(
+        "batch_calls",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("batch_id", sa.String(length=36), nullable=False),
+        sa.Column("live_of", sa.String(length=36), nullable=True),
+        sa.Column("line", sa.Integer(), nullable=False),
+        sa.Column("to_number", sa.String(length=16), nullable=False),
+        sa.Column("context", sa.JSON(none_as_null=True), nullable=False),
+        sa.Column("zones", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=8), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.Column("claims", sa.Integer(), nullable=False),
+        sa.Column("claimed_at", sa.BigInteger(), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("call_id", sa.String(length=36), nullable=True),
+        sa.Column("outcome", sa.String(length=12), nullable=True),
+        sa.Column("code", sa.Text(), nullable=True),
+        sa.Column("message", sa.Text(), nullable=True),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_batch_calls")),
+    )
+    op.create_index(
+        op.f("ix_batch_calls_batch_id_state_zones_due_at"),
+        "batch_calls",
+        ["batch_id", "state", "zones", "due_at"],
+        unique=False,
+    )
+    op.create_index(
+        "ix_batch_calls_live_of",
+        "batch_calls",
+        ["live_of"],
+        unique=False,
+        postgresql_where=sa.text("live_of IS NOT NULL"),
+        sqlite_where=sa.text("live_of IS NOT NULL"),
+    )
+    op.create_table(
+        "batches",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("org_id", sa.String(length=36), nullable=False),
+        sa.Column("idempotency_id", sa.Text(), nullable=True),
+        sa.Column("body_digest", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("api_key_id", sa.String(length=36), nullable=True),
+        sa.Column("agent_id", sa.String(length=36), nullable=True),
+        sa.Column("from_number", sa.String(length=16), nullable=True),
+        sa.Column("max_duration_seconds", sa.Integer(), nullable=True),
+        sa.Column("snapshot", sa.JSON(none_as_null=True), nullable=False),
+        sa.Column("window_days", sa.String(length=7), nullable=True),
+        sa.Column("window_start_minute", sa.Integer(), nullable=True),
+        sa.Column("window_end_minute", sa.Integer(), nullable=True),
+        sa.Column("window_timezone", sa.String(length=64), nullable=True),
+        sa.Column("max_concurrent", sa.Integer(), nullable=False),
+        sa.Column("calls_per_second", sa.Integer(), nullable=False),
+        sa.Column("retry_outcomes", sa.Text(), nullable=False),
+        sa.Column("retry_attempts", sa.Integer(), nullable=False),
+        sa.Column("retry_wait_seconds", sa.Integer(), nullable=False),
+        sa.Column("total", sa.Integer(), nullable=False),
+        sa.Column("hold_milli_cents", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.String(length=20), nullable=False),
+        sa.Column("paused_at", sa.BigInteger(), nullable=True),
+        sa.Column("canceled_at", sa.BigInteger(), nullable=True),
+        sa.Column("completed_at", sa.BigInteger(), nullable=True),
+        sa.Column("held_up_code", sa.Text(), nullable=True),
+        sa.Column("held_up_message", sa.Text(), nullable=True),
+        sa.Column("next_dial_at", sa.BigInteger(), nullable=False),
+        sa.Column("look_at", sa.BigInteger(), nullable=True),
+        sa.Column("sequence", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_batches")),
+        sa.UniqueConstraint("idempotency_id", name=op.f("uq_batches_idempotency_id")),
+    )
+    op.create_index(
+        "ix_batches_look_at",
+        "batches",
+        ["look_at"],
+        unique=False,
+        postgresql_where=sa.text("look_at IS NOT NULL"),
+        sqlite_where=sa.text("look_at IS NOT NULL"),
+    )
+    op.create_index(op.f("ix_batches_org_id_id"), "batches", ["org_id", "id"], unique=False)
+    op.create_table(
         "blocked_callers",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("org_id", sa.String(length=36), nullable=False),
@@ -932,6 +1014,22 @@ def downgrade() -> None:
     op.drop_table("callers")
     op.drop_index(op.f("ix_blocked_callers_org_id"), table_name="blocked_callers")
     op.drop_table("blocked_callers")
+    op.drop_index(op.f("ix_batches_org_id_id"), table_name="batches")
+    op.drop_index(
+        "ix_batches_look_at",
+        table_name="batches",
+        postgresql_where=sa.text("look_at IS NOT NULL"),
+        sqlite_where=sa.text("look_at IS NOT NULL"),
+    )
+    op.drop_table("batches")
+    op.drop_index(
+        "ix_batch_calls_live_of",
+        table_name="batch_calls",
+        postgresql_where=sa.text("live_of IS NOT NULL"),
+        sqlite_where=sa.text("live_of IS NOT NULL"),
+    )
+    op.drop_index(op.f("ix_batch_calls_batch_id_state_zones_due_at"), table_name="batch_calls")
+    op.drop_table("batch_calls")
     op.drop_index(
         "ix_auto_recharges_on",
         table_name="auto_recharges",
