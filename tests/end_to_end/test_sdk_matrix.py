@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,6 +72,15 @@ def test_every_row_names_an_endpoint_that_is_served_and_a_test_that_uses_the_met
         assert called, f"{row[-1]} does not use {row[0]}"
         proven += 1
     assert proven == len(methods_of_the_sdk() | commands())
+
+
+def test_the_readmes_summary_counts_what_the_page_lists() -> None:
+    readme = (ROOT / "README.md").read_text()
+    listed = Counter(row[0].split("/v1/")[1].split("/")[0] for row in ROWS if " /v1/" in row[0])
+    listed["webhooks"] = listed.pop("webhook_endpoints") + listed.pop("webhook_deliveries")
+    summary = dict(re.findall(r"^\| (\w+) \|.*\| all (\d+) \|$", readme, re.MULTILINE))
+    assert {area: int(number) for area, number in summary.items()} == listed
+    assert f"{len(methods_of_the_sdk())} methods · {len(commands())} commands" in readme
 
 
 # -- the SDK ----------------------------------------------------------------------------------------------------------
