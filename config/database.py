@@ -4,23 +4,24 @@ Owns the connections. Invariant: `Database.write` is the only place where a tran
 begins and commits, and only the door and the migrations call it; everything else reads.
 
 On SQLite one synchronous engine writes from a thread of its own (faster than through aiosqlite, and never two
-writers in a process); reads go through aiosqlite, but look-ups by an index run where they are: each of the ten hops
-to another thread costs more than they do. On Postgres the writer has a connection of its own, so that no number of
-slow reads can keep it waiting.
+writers in a process); reads go through aiosqlite, look-ups by an index go to the driver itself (`config.look_up`). On
+Postgres the writer has a connection of its own, so that no number of slow reads can keep it waiting.
 """
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, MetaData, Result, RowMapping, Select, create_engine, event
+from sqlalchemy import Connection, Engine, MetaData, Select, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from config.look_up import LookUps, PostgresLookUps, SqliteLookUps
 
 metadata = MetaData(
     naming_convention={
@@ -53,9 +54,8 @@ class Database:
             self._reader: AsyncEngine = create_async_engine(url)
             self._writer: Engine | AsyncEngine = create_engine(make_url(url).set(drivername="sqlite+pysqlite"))
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
-            self._looker: Engine | AsyncEngine = create_engine(self._writer.url)
+            self._look_ups: LookUps = SqliteLookUps(self._writer.url, BUSY_TIMEOUT_MS)
             _configure_sqlite(self._reader.sync_engine, begin="BEGIN")
-            _configure_sqlite(self._looker, begin=None)
             _configure_sqlite(self._writer, begin="BEGIN IMMEDIATE")
         else:
             patience = {"timeout": CONNECT_TIMEOUT_SECONDS, "command_timeout": COMMAND_TIMEOUT_SECONDS}
@@ -66,7 +66,7 @@ class Database:
                 pool_timeout=FREE_CONNECTION_TIMEOUT_SECONDS,
                 connect_args=patience,
             )
-            self._looker = self._reader.execution_options(isolation_level="AUTOCOMMIT")
+            self._look_ups = PostgresLookUps(make_url(url), FREE_CONNECTION_TIMEOUT_SECONDS, patience)
             self._writer = create_async_engine(url, pool_size=1, max_overflow=0, connect_args=patience)
 
     @asynccontextmanager
@@ -76,16 +76,10 @@ class Database:
             async with self._reader.connect() as connection:
                 yield connection
 
-    async def look_up(self, query: Select[Any], **parameters: Any) -> Sequence[RowMapping]:
+    async def look_up(self, query: Select[Any], **parameters: Any) -> Sequence[Mapping[str, Any]]:
         """The few rows that `query` finds by an index, outside any transaction. Raises Unavailable."""
         with _naming_absence():
-            if isinstance(self._looker, AsyncEngine):
-                async with self._looker.connect() as connection:
-                    found: Result[Any] = await connection.execute(query, parameters)
-                    return found.mappings().all()
-            with self._looker.connect() as at_once:
-                found = at_once.execute(query, parameters)
-                return found.mappings().all()
+            return await self._look_ups.find(query, parameters)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one transaction and commit it. Errors of the driver pass through; nothing is then kept."""
@@ -95,7 +89,8 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._thread, _transact, self._writer, work)
 
     async def close(self) -> None:
-        for engine in (self._reader, self._looker, self._writer):
+        await self._look_ups.close()
+        for engine in (self._reader, self._writer):
             if isinstance(engine, AsyncEngine):
                 await engine.dispose()
             else:
@@ -108,7 +103,7 @@ class Database:
 def _naming_absence() -> Iterator[None]:
     try:
         yield
-    except (OSError, DBAPIError, TimeoutError, PoolTimeoutError) as error:
+    except Exception as error:
         if is_unavailable(error):
             raise Unavailable("the database cannot be reached") from error
         raise
@@ -135,33 +130,37 @@ and a cached statement that a migration made stale."""
 
 def is_unavailable(error: BaseException) -> bool:
     """Whether the error means "no database there" rather than "these statements are wrong"."""
-    if not isinstance(error, DBAPIError):
-        return isinstance(error, OSError | TimeoutError | PoolTimeoutError)
-    if isinstance(error.orig, sqlite3.Error):
-        return _sqlite_code(error.orig) & 0xFF in _AWAY_SQLITE_CODES
-    return error.connection_invalidated or _sqlstate(error).startswith(_AWAY_SQLSTATES)
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    said = _said_by_driver(error)
+    if isinstance(said, sqlite3.Error):
+        return _sqlite_code(said) & 0xFF in _AWAY_SQLITE_CODES
+    return isinstance(said, OSError | TimeoutError | PoolTimeoutError) or _sqlstate(said).startswith(_AWAY_SQLSTATES)
 
 
 def may_pass(error: BaseException) -> bool:
     """Whether the same work may succeed when everything is read again: the fault was in the moment, not in the work."""
     if is_unavailable(error):
         return True
-    if not isinstance(error, DBAPIError):
-        return False
-    if isinstance(error.orig, sqlite3.Error):
-        return _sqlite_code(error.orig) in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
-    return _sqlstate(error).startswith(_PASSING_SQLSTATES)
+    said = _said_by_driver(error)
+    if isinstance(said, sqlite3.Error):
+        return _sqlite_code(said) in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
+    return _sqlstate(said).startswith(_PASSING_SQLSTATES)
+
+
+def _said_by_driver(error: BaseException) -> BaseException | None:
+    return error.orig if isinstance(error, DBAPIError) else error
 
 
 def _sqlite_code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0)  # the driver's own refusals carry none
 
 
-def _sqlstate(error: DBAPIError) -> str:
-    return getattr(error.orig, "sqlstate", None) or ""
+def _sqlstate(error: BaseException | None) -> str:
+    return getattr(error, "sqlstate", None) or ""
 
 
-def _configure_sqlite(engine: Engine, begin: str | None) -> None:
+def _configure_sqlite(engine: Engine, begin: str) -> None:
     @event.listens_for(engine, "connect")
     def connect(dbapi: Any, _: object) -> None:
         dbapi.isolation_level = None  # transactions begin where we say, not where the driver guesses
@@ -174,9 +173,6 @@ def _configure_sqlite(engine: Engine, begin: str | None) -> None:
         ):
             cursor.execute(f"pragma {pragma}")
         cursor.close()
-
-    if begin is None:
-        return
 
     @event.listens_for(engine, "begin")
     def start(connection: Connection) -> None:

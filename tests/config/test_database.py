@@ -1,9 +1,32 @@
 """The two ways into the database."""
 
+import contextlib
+import sqlite3
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import pytest
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    Select,
+    String,
+    Table,
+    bindparam,
+    column,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+)
+from sqlalchemy import table as sql_table
 from sqlalchemy.exc import DBAPIError
 
 import config.database
@@ -88,4 +111,63 @@ async def test_sqlite_commits_are_durable_and_references_are_kept(sqlite_url: st
     async with database.read() as connection:
         assert await connection.run_sync(pragmas) == wanted
     assert isinstance(writing_engine(database), Engine)
+    await database.close()
+
+
+# -- look-ups ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_look_up_finds_what_sqlalchemy_finds(database: Database) -> None:
+    table = Table(
+        "things",
+        MetaData(),
+        Column("id", String(36), primary_key=True),
+        Column("good", Boolean),
+        Column("said", JSON(none_as_null=True)),
+        Column("count", BigInteger),
+    )
+    row = {"id": "a", "good": True, "said": {"to": ["ä", 1, None]}, "count": 2**40}
+    await database.write(table.create)
+    await database.write(lambda connection: connection.execute(insert(table), [row, {**row, "id": "b", "said": None}]))
+    query = select(table).where(table.c.id == bindparam("wanted"), table.c.good.is_(True), table.c.count > 1)
+    for wanted in ("a", "b", "c"):
+        async with database.read() as connection:
+            found = (await connection.execute(query, {"wanted": wanted})).mappings().all()
+        assert await database.look_up(query, wanted=wanted) == [dict(each) for each in found]
+
+
+async def test_a_look_up_sees_each_commit_of_another_process_at_once(database: Database, database_url: str) -> None:
+    await database.write(lambda connection: connection.execute(CREATE))
+    query: Select[Any] = select(column("id")).select_from(sql_table("notes"))
+    assert await database.look_up(query) == []
+    other = Database(database_url)
+    await other.write(lambda connection: connection.execute(INSERT))
+    assert await database.look_up(query) == [{"id": 1}]
+    await other.close()
+
+
+@pytest.mark.parametrize("url", ["sqlite+aiosqlite:////nowhere/at/all.db", "postgresql+asyncpg://u@127.0.0.1:1/x"])
+async def test_a_look_up_where_no_database_is_says_so(url: str) -> None:
+    database = Database(url)
+    with pytest.raises(Unavailable):
+        await database.look_up(select(literal(1)))
+    await database.close()
+
+
+async def test_a_wrong_look_up_is_not_taken_for_a_database_that_is_away(database: Database) -> None:
+    with pytest.raises((sqlite3.Error, asyncpg.PostgresError)):
+        await database.look_up(select(column("x")).select_from(sql_table("connection_closed")))
+
+
+async def test_a_look_up_survives_the_end_of_its_connection(postgres_url: str) -> None:
+    database, other = Database(postgres_url), Database(postgres_url)
+    query = select(func.pg_backend_pid().label("pid"))
+    [before] = await database.look_up(query)
+    async with other.read() as connection:
+        await connection.execute(text(f"select pg_terminate_backend({before['pid']})"))
+    with contextlib.suppress(Unavailable):  # the first may still meet the old one
+        await database.look_up(query)
+    [after] = await database.look_up(query)
+    assert after["pid"] != before["pid"]
+    await other.close()
     await database.close()
