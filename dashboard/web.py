@@ -73,7 +73,8 @@ async def check_text() -> None:
 
 
 def limit(kind: str, name: str) -> None:
-    """Raises ApiError 429: guessing passwords and making accounts is slow work. `kind`: login or sign_up."""
+    """Raises ApiError 429: guessing passwords and making accounts is slow work. `kind`: login, sign_up, or rate for
+    what members do."""
     limits: RateLimit = current_app.extensions[f"{kind}_limit"]
     if wait := limits.wait_seconds(name, time.monotonic()):
         seconds = str(int(wait) + 1)
@@ -91,7 +92,8 @@ def inside(blueprint: Blueprint) -> Blueprint:
 
 async def _require_member() -> AnyResponse | None:
     """To the log-in page and back. A form that arrives too late leads back to the page that it was on."""
-    if await member() is not None:
+    if (person := await member()) is not None:
+        limit("rate", f"member:{person.user_id}")
         return None
     here = request.full_path.rstrip("?")
     wanted = here if request.method == "GET" else urlsplit(request.referrer or "").path

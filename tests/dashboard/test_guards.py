@@ -80,6 +80,18 @@ async def test_every_form_that_a_stranger_may_send_is_limited(town: Town) -> Non
         assert 429 in said, f"{path}: {said}"
 
 
+async def test_a_member_who_asks_too_often_waits_before_every_page_and_form_and_nobody_else_does(town: Town) -> None:
+    dana, kim = await town.member("dana@example.com"), await town.member("kim@example.com")
+    town.server.app.extensions["rate_limit"].per_minute = 1
+    await dana.get("/calls")
+    for method in ("GET", "POST"):
+        for path in routes(town.server.app, method, of_entrance=False):
+            answer = await dana.http.request(method, path)
+            assert (answer.status_code, method, path) == (429, method, path)
+            assert int(answer.headers["Retry-After"]) >= 1
+    assert (await kim.get("/calls")).status_code == 200
+
+
 async def test_a_stranger_sees_no_page_of_a_member(town: Town) -> None:
     stranger = town.visitor()
     for path in routes(town.server.app, "GET", of_entrance=False):

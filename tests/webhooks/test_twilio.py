@@ -122,19 +122,28 @@ async def test_another_account_is_turned_away_though_it_signs_with_our_token(dia
     assert await dialled_on_sqlite.told() == 0
 
 
-async def test_a_sha256_signature_is_accepted(dialled_on_sqlite: Dialled) -> None:
+async def test_a_sha256_signature_with_our_key_is_accepted_for_its_own_address_alone(
+    dialled_on_sqlite: Dialled,
+) -> None:
     dialled = dialled_on_sqlite
     form = {"AccountSid": dialled.server.settings.carrier_account_sid, "CallSid": dialled.sid, **STATUS["ringing"]}
-    signed = dialled.server.settings.public_base_url + dialled.path("status")
-    signed += "".join(f"{name}{form[name]}" for name in sorted(form))
-    key = dialled.server.settings.carrier_auth_token.encode()
-    signature = base64.b64encode(hmac.new(key, signed.encode(), hashlib.sha256).digest()).decode()
-    settings = {"X-Twilio-Webhooks-Signature-Settings": "key=primary,algorithm=HMAC_SHA256"}
-    answer = await dialled.server.callback(dialled.path("status"), form, signature=signature, headers=settings)
-    assert answer.status_code == 204
+    said = "".join(f"{name}{form[name]}" for name in sorted(form))
+    announced = {"X-Twilio-Webhooks-Signature-Settings": "key=primary,algorithm=HMAC_SHA256"}
+
+    async def answered(path: str, key: str, headers: dict[str, str]) -> int:
+        signed = (dialled.server.settings.public_base_url + path + said).encode()
+        signature = base64.b64encode(hmac.new(key.encode(), signed, hashlib.sha256).digest()).decode()
+        answer = await dialled.server.callback(dialled.path("status"), form, signature=signature, headers=headers)
+        return answer.status_code
+
+    ours = dialled.server.settings.carrier_auth_token
+    assert await answered(dialled.path("status"), "another account's token", announced) == 403
+    assert await answered(dialled.path("verdict"), ours, announced) == 403
+    assert await answered(dialled.path("status").replace(dialled.id, "another"), ours, announced) == 403
+    assert await answered(dialled.path("status"), ours, {}) == 403
+    assert await dialled.told() == 0
+    assert await answered(dialled.path("status"), ours, announced) == 204
     assert (await dialled.shown())["status"] == "ringing"
-    unannounced = await dialled.server.callback(dialled.path("status"), form, signature=signature)
-    assert unannounced.status_code == 403
 
 
 async def test_the_signed_address_is_the_public_one_whatever_host_is_named(sqlite_url: str) -> None:
