@@ -751,3 +751,11 @@ def test_an_answer_nobody_told_of_was_so_long_before_the_end_as_the_call_lasted(
 ) -> None:
     story = Story.outbound().after(1, DialAccepted(SID)).after(99, completed(seconds))
     assert (story.call.status, story.call.answered_at) == (CallStatus.IN_PROGRESS, answered_at)
+
+
+@pytest.mark.parametrize(("detection_ms", "after_ms"), [(0, 0), (1, 1_000), (2_001, 3_000), (3_000, 3_000)])
+def test_a_person_is_on_the_line_when_the_seconds_of_detection_have_begun_and_ended(
+    detection_ms: int, after_ms: int
+) -> None:
+    story = Story.outbound().after(1, DialAccepted(SID), ANSWERED, verdict(AnsweredBy.HUMAN, detection_ms))
+    assert story.call.connected_at == T0 + 1_000 + after_ms
