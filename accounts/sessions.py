@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from quart import current_app, g, request
-from quart_auth import AuthUser, current_user, login_user, logout_user
+from quart import Response, current_app, g, request
+from quart_auth import AuthUser, QuartAuth, current_user, login_user, logout_user
 from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -126,6 +126,13 @@ async def _end() -> None:
     if who is not None:
         door: Door = current_app.extensions["door"]
         await door.submit(EndSession(who.user_id, who.session_id))
+
+
+class LogIns(QuartAuth):
+    """Reads its cookie only where somebody wants to know whose it is: not after every request of a program."""
+
+    async def after_request(self, response: Response) -> Response:
+        return await super().after_request(response) if hasattr(g, self.attribute_name) else response
 
 
 def configure_cookies(app: Any, settings: Settings) -> None:

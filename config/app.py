@@ -12,10 +12,9 @@ import structlog
 from quart import Quart, Response, request
 from quart.sessions import SessionInterface
 from quart.wrappers import BaseRequestWebsocket
-from quart_auth import QuartAuth
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from accounts.sessions import configure_cookies
+from accounts.sessions import LogIns, configure_cookies
 from billing import api as billing_api
 from billing import limits_api, usage_api
 from config import health, metrics
@@ -131,7 +130,7 @@ def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart
     ):
         app.register_blueprint(room.blueprint)
     app.add_url_rule("/static/<path:name>", "static", static_file)
-    QuartAuth(app)
+    LogIns(app)
     app.asgi_app = hearing_out(app.asgi_app)  # type: ignore[method-assign, assignment]
     return app
 

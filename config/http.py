@@ -69,7 +69,8 @@ def hearing_out(app: Asgi) -> Asgi:
             return event
 
         async def held(event: Any) -> None:
-            if scope["type"] == "http" and event["type"] == "http.response.body" and not event.get("more_body"):
+            last = event["type"] == "http.response.body" and not event.get("more_body")
+            if last and scope["type"] == "http" and not ended.is_set():
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(ended.wait(), LINGER_SECONDS)
             await send(event)
