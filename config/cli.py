@@ -156,7 +156,7 @@ def worker(host: str, metrics_port: int | None) -> None:
 
 
 @main.command()
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--port", default=8000, show_default=True, envvar="PORT", type=click.IntRange(1, 65535))
 def demo(port: int) -> None:
     """Serve with a simulated telephone network and place a first call."""
     from config.demo import demo as run
