@@ -8,8 +8,10 @@ import pytest
 from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
+from accounts.tables import events, organisations
 from billing.ledger import Post, house_totals, list_transfers, read_wallet, sequence_of
 from billing.posting import KINDS, Posting, Refusal, Transfer
+from billing.rating import Terms
 from billing.tables import transfers, wallets
 from billing.wallet import Wallet
 from config.clock import new_id
@@ -395,3 +397,22 @@ async def test_a_posting_to_an_unknown_organisation_fails_and_leaves_nothing(doo
         await Books(door, database, "nobody").post("topup", 5)
     async with database.read() as connection:
         assert (await connection.execute(select(transfers))).all() == []
+
+
+@pytest.mark.parametrize("listens", [True, False])
+async def test_a_posting_on_known_terms_tells_who_listens_that_the_wallet_runs_low(
+    open_books: OpenBooks, database: Database, listens: bool
+) -> None:
+    books = await open_books(credit=900_000)
+    listening = update(organisations).where(organisations.c.id == books.org_id).values(webhook_endpoints=int(listens))
+    await database.write(lambda connection: connection.execute(listening))
+
+    def taking(amount: int) -> Posting:
+        return Posting(new_id(), new_id(), books.org_id, "adjustment", -amount)
+
+    await books.door.submit(Post(taking(100)))
+    for amount in (300_000, 1):
+        await books.door.submit(Post(taking(amount), Terms(5_000, 3_600)))
+    async with database.read() as connection:
+        told = (await connection.execute(select(events.c.type, events.c.org_id))).all()
+    assert told == ([("balance.low", books.org_id)] if listens else [])
