@@ -9,11 +9,11 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from operator import add
+from operator import add, sub
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Row, func, select, union_all
+from sqlalchemy import Row, func, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.tables import usage, usage_days
@@ -96,34 +96,40 @@ async def monthly(
         firsts.append((firsts[-1] - timedelta(days=1)).replace(day=1))
     starts = [midnight_ms(first, zone) for first in firsts[::-1]]
     sums = [[0] * len(Usage.__slots__) for _ in starts]
-    for row in [
-        *await _whole_days(connection, org_id, starts),
-        *await _cut_days(connection, org_id, starts),
-    ]:
-        number = bisect_right(starts, row[0]) - 1
-        sums[number] = list(map(add, sums[number], row[1:]))
-    totals = {first: Usage(*each) for first, each in zip(firsts[1:], sums[-2::-1], strict=True)}
+    for day, *used in await _whole_days(connection, org_id, starts):
+        number = bisect_right(starts, day) - 1
+        sums[number] = list(map(add, sums[number], used))
+    for start, *rest in await _rests_of_days(connection, org_id, starts):
+        number = starts.index(start)
+        sums[number] = list(map(add, sums[number], rest))
+        if number:  # the whole day has been counted where it begins
+            sums[number - 1] = list(map(sub, sums[number - 1], rest))
+    totals = {first: Usage(*map(int, each)) for first, each in zip(firsts[1:], sums[-2::-1], strict=True)}
     return {month: used for month, used in totals.items() if month == current or used.calls}
 
 
-async def _whole_days(connection: AsyncConnection, org_id: str, starts: Sequence[int]) -> list[Row[Any]]:
-    """The days of UTC from the first start to the last that none of them cuts in two."""
-    at, cut = usage_days.c.day_at, {start - start % DAY_MS for start in starts if start % DAY_MS}
+async def _whole_days(connection: AsyncConnection, org_id: str, starts: Sequence[int]) -> Sequence[Row[Any]]:
+    """The days of UTC that begin from the first start to the last."""
+    at = usage_days.c.day_at
     query = select(at, *(usage_days.c[name] for name in Usage.__slots__)).where(
         usage_days.c.org_id == org_id, at >= starts[0], at < starts[-1]
     )
-    return [row for row in await connection.execute(query) if row[0] not in cut]
+    return (await connection.execute(query)).all()
 
 
-async def _cut_days(connection: AsyncConnection, org_id: str, starts: Sequence[int]) -> list[Row[Any]]:
-    """The quarter hours of the days of UTC in which one of the starts is, from the first start to the last."""
-    at, cut = usage.c.quarter_at, [start - start % DAY_MS for start in starts if start % DAY_MS]
-    if not cut:
-        return []
-    columns = [at, *(usage.c[name] for name in Usage.__slots__)]
-    each = (select(*columns).where(usage.c.org_id == org_id, at >= day, at < day + DAY_MS) for day in cut)
-    query = union_all(*each)  # with OR, SQLite would read the whole year
-    return [row for row in await connection.execute(query) if starts[0] <= row[0] < starts[-1]]
+async def _rests_of_days(connection: AsyncConnection, org_id: str, starts: Sequence[int]) -> Sequence[Row[Any]]:
+    """What was used from each start to the end of the day of UTC in which it is."""
+    spans = [(start, start - start % DAY_MS + DAY_MS) for start in starts if start % DAY_MS]
+    if not spans:
+        return ()
+    at = usage.c.quarter_at
+    each = (
+        select(literal(start), *_SUMS)
+        .where(usage.c.org_id == org_id, at >= start, at < end)
+        .having(_SUMS[0].is_not(None))
+        for start, end in spans
+    )
+    return (await connection.execute(union_all(*each))).all()  # with OR, SQLite would read the whole year
 
 
 def _next_month(first: date) -> date:
