@@ -233,6 +233,9 @@ CODES: Mapping[str, Code] = {
     ),
     "rate_limited": Code((429,), "Too many requests.", "Wait the seconds that `Retry-After` says."),
     "request_timeout": Code((408,), "The body did not arrive in time.", "Send it again, faster."),
+    "too_many_batches": Code(
+        (409,), "There are as many unfinished batches as there may be.", "Cancel one, or wait until one is completed."
+    ),
     "too_many_codes": Code((429,), "Too many confirmation codes were told today.", "Try again tomorrow."),
     "too_many_endpoints": Code((409,), "There are as many webhook endpoints as there may be.", "Delete one first."),
     "topup_rate_limited": Code(

@@ -125,7 +125,8 @@ async def belongings(owner: Any) -> dict[str, str]:
     for path in ("/v1/do_not_call", "/v1/blocked_callers"):
         answer = await owner.api.post(path, json={"e164": "+14155550188"})
         assert answer.is_success, answer.text
-    batch = {"calls": [{"to": "+14155550133"}], "from_number": "+14155550101"}
+    hours = {"start": "00:00", "end": "00:01"}
+    batch = {"calls": [{"to": "+14155550133"}], "from_number": "+14155550101", "window": hours}
     answer = await owner.api.post("/v1/batches", json=batch)
     assert answer.is_success, answer.text
     paused = await owner.api.post(f"/v1/batches/{answer.json()['id']}/pause")

@@ -299,6 +299,8 @@ class TellDialled(_OnBatch):
             case Dialled.LATER:
                 waits = {"state": RowState.WAITING.value, "due_at": now + TROUBLE_WAIT_MS}
                 rows.update(batch_calls, self.row_id, {**IDLE, **why, **waits})
+                if str(self.code).startswith("carrier_"):  # whoever is next would fare no better
+                    changes["next_dial_at"] = now + TROUBLE_WAIT_MS
             case Dialled.HELD_UP | Dialled.STOPPED:
                 rows.update(batch_calls, self.row_id, {**IDLE, "state": RowState.WAITING.value, "updated_at": now})
                 changes |= held_up(batch, self.what, self.code, self.message, now)

@@ -18,7 +18,7 @@ from config.database import Database, Unavailable
 from config.door import Busy, Door, Down
 from config.errors import ApiError
 from voice.batch_commands import Dialled, HoldUp, LookAtBatch, TellDialled, key_of, rules_of
-from voice.batch_plan import LEASE_MS, BatchState, RowState
+from voice.batch_plan import LEASE_MS, TROUBLE_WAIT_MS, BatchState, RowState
 from voice.batch_tables import batch_calls
 from voice.batches import Outlook, due_batches, due_rows, look_out, next_look_at
 from voice.service import Calls, Wanted
@@ -46,6 +46,7 @@ class BatchRunner:
     def __init__(self, database: Database, door: Door, calls: Calls, clock: Clock = now_ms) -> None:
         self._database, self._door, self._calls, self._clock = database, door, calls, clock
         self._placing: set[asyncio.Task[None]] = set()
+        self._sick: dict[str, int] = {}
         self._places = asyncio.Semaphore(LOOKS_AT_ONCE)
 
     async def run(self) -> None:
@@ -64,19 +65,23 @@ class BatchRunner:
     async def _until_next(self) -> float:
         async with self._database.read() as connection:
             at = await next_look_at(connection)
-        seconds = LONGEST_SLEEP_SECONDS if at is None else (at - self._clock()) / 1000
+        seconds = LONGEST_SLEEP_SECONDS if at is None or self._sick else (at - self._clock()) / 1000
         return min(max(seconds, SHORTEST_SLEEP_SECONDS), LONGEST_SLEEP_SECONDS)
 
     async def look(self) -> int:
         """Look once at every batch that is due. Gives how many there were."""
         async with self._database.read() as connection:
-            due = await due_batches(connection, self._clock())
+            now = self._clock()
+            due = [each for each in await due_batches(connection, now) if self._sick.get(each[0], 0) <= now]
         results = await asyncio.gather(*(self._look_at(*each) for each in due), return_exceptions=True)
         for (batch_id, _), result in zip(due, results, strict=True):
             if isinstance(result, Unavailable | Busy | Down):
                 raise result
             if isinstance(result, BaseException):  # one sick batch must not keep the others waiting
                 log.error("batch_not_moved", batch_id=batch_id, error=type(result).__name__)
+                self._sick[batch_id] = now + TROUBLE_WAIT_MS
+            else:
+                self._sick.pop(batch_id, None)
         return len(due)
 
     async def idle(self) -> None:

@@ -25,13 +25,15 @@ from voice.agent_tables import do_not_call
 from voice.batch_commands import CreateBatch, SwitchBatch
 from voice.batch_plan import RETRIABLE, Window
 from voice.batch_rows import GoodRow, RefusedRow, Sheet
-from voice.batches import batch_object, find_batch, progress_of
+from voice.batches import batch_object, count_unfinished, find_batch, progress_of
 from voice.call_request import CallTerms
 from voice.service import Calls, Quote, Wanted
 
 MOST_CONCURRENT, MOST_A_SECOND, MOST_ATTEMPTS = 100, 10, 10
 SHORTEST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 10, 7 * 86_400
 REFUSED_SHOWN = 100
+MOST_UNFINISHED = 50
+"""Batches of one organisation; asked without its lock, so a few more may slip in at once."""
 NOT_ONES_OWN = (
     "agent_not_outbound",
     "invalid_from_number",
@@ -189,11 +191,18 @@ class Batches:
             raise quote.refusal
         rows = tuple((row.line, row.to, row.context, row.zones) for row in sheet.good)
         batch_id, columns = new_id(), terms.columns(wanted, quote)
+        await self._check_room(org_id, idempotency_key)
         command = CreateBatch(batch_id, org_id, columns, rows, body_digest, idempotency_key)
         made = await self.door.submit(command)
         if made is None:
             raise refused("idempotency_key_reused", "This Idempotency-Key was used with another request body.")
         return await self.show(org_id, made), made != batch_id
+
+    async def _check_room(self, org_id: str, key: str | None) -> None:
+        async with self.database.read() as connection:
+            if await count_unfinished(connection, org_id, key) >= MOST_UNFINISHED:
+                message = f"There are {MOST_UNFINISHED} batches that are not finished. Cancel one, or wait."
+                raise refused("too_many_batches", message)
 
     async def row(self, org_id: str, batch_id: str) -> dict[str, Any]:
         async with self.database.read() as connection:

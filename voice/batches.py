@@ -46,6 +46,14 @@ async def list_batches(
     return rows if ending_before is None else rows[::-1]
 
 
+async def count_unfinished(connection: AsyncConnection, org_id: str, key: str | None) -> int:
+    """Without the batch that this idempotency key has made."""
+    others = batches.c.idempotency_id.is_distinct_from(f"{org_id}:{key}")
+    unfinished = batches.c.state.not_in(("completed", "canceled"))
+    query = select(func.count()).where(batches.c.org_id == org_id, unfinished, others)
+    return int((await connection.execute(query)).scalar_one())
+
+
 @dataclass(slots=True)
 class Progress:
     """How many rows stand where, and what their calls cost so far. Milli-cents."""

@@ -118,7 +118,7 @@ async def _asked_for() -> tuple[BatchTerms, Sheet, str]:
 @asks(CsvOptions)
 @hears("Idempotency-Key", "1 to 255 printable characters; a repeat with the same body gets the same batch.")
 @gives(shapes.Batch, 201, "The batch; with `Idempotent-Replayed: true` one that an earlier request made.")
-@fails(*NOT_ONES_OWN, "batch_rows_refused", "idempotency_key_reused", "invalid_csv", "invalid_url")
+@fails(*NOT_ONES_OWN, "batch_rows_refused", "idempotency_key_reused", "invalid_csv", "invalid_url", "too_many_batches")
 async def create_batch() -> Response:
     """Call many numbers: within their hours, so many at once, again where nobody answered. Begins at once."""
     terms, sheet, digest = await _asked_for()

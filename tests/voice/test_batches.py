@@ -11,6 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from accounts.commands import CreateKey, RevokeKey
 from accounts.keys import new_key
@@ -19,9 +20,10 @@ from config.door import Down
 from tests.servers import DOLLAR, Organisation, Server, running_network, running_server, until
 from tests.voice.test_agents import ask
 from voice.batch_commands import LookAtBatch, key_of
-from voice.batch_plan import LEASE_MS
+from voice.batch_plan import LEASE_MS, TROUBLE_WAIT_MS
 from voice.batch_runner import BatchRunner
-from voice.batches import due_rows, look_out
+from voice.batches import Outlook, due_rows
+from voice.batches import look_out as outlook_of
 from voice.service import Wanted
 
 ANY_HOUR: dict[str, Any] = {"window": None, "max_duration_seconds": 60, "calls_per_second": 10}
@@ -281,7 +283,7 @@ async def test_what_no_call_of_it_can_do_without_pauses_it_with_the_reason(sqlit
 async def step(server: Server, made: Mapping[str, Any], org: Organisation) -> Any:
     """What a process does before it places a call: read, and take up a row. Gives the row."""
     async with server.database.read() as connection:
-        found = await look_out(connection, made["id"])
+        found = await outlook_of(connection, made["id"])
         assert found is not None
         zones = [group.id for group in found.groups]
         candidates = await due_rows(connection, made["id"], zones, server.clock())
@@ -329,6 +331,36 @@ async def test_two_workers_share_a_batch_and_call_nobody_twice(server: Server) -
         done = await ended(org, made)
     assert done["outcomes"]["completed"] == 12
     assert Counter(record["to"] for record in await server.records()) == Counter(humans(12))
+
+
+async def test_a_carrier_that_is_away_is_not_asked_for_everybody_in_turn(sqlite_url: str) -> None:
+    async with running_server(sqlite_url, TWILIO_API_BASE_URL="http://127.0.0.1:9") as server:
+        org = await server.organisation()
+        made = await make(org, humans(3))
+        tried = await until(lambda: _has_calls(org, 1))
+        await asyncio.sleep(1.5)
+        assert await _has_calls(org, 2) is None
+        assert {row["attempts"] for row in await rows_of(org, made)} == {0}
+        [told] = [row for row in await rows_of(org, made) if row["code"]]
+        assert (told["code"], told["state"]) == ("carrier_unreachable", "waiting")
+        server.clock.advance(TROUBLE_WAIT_MS / 1000)
+        await until(lambda: _has_calls(org, 2))
+        assert tried[0]["status"] == "failed"
+
+
+async def test_a_sick_batch_keeps_no_other_waiting(sqlite_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    org = await sqlite_server.organisation()
+    sick = await make(org, [HUMAN], window={"start": "00:00", "end": "00:01"})
+
+    async def look_out(connection: AsyncConnection, batch_id: str) -> Outlook | None:
+        if batch_id == sick["id"]:
+            raise RuntimeError("this batch is sick")
+        return await outlook_of(connection, batch_id)
+
+    monkeypatch.setattr("voice.batch_runner.look_out", look_out)
+    await ask(org, "POST", f"/v1/batches/{sick['id']}/pause")
+    await ask(org, "POST", f"/v1/batches/{sick['id']}/resume")
+    await ended(org, await make(org, [HUMAN]))
 
 
 async def test_a_database_that_is_away_for_a_moment_costs_nobody_a_call(

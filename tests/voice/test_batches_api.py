@@ -248,6 +248,17 @@ async def test_a_request_that_is_repeated_makes_one_batch(server: Server) -> Non
     assert (await org.api.get(f"/v1/batches/{theirs.json()['id']}")).status_code == 404
 
 
+async def test_nobody_has_more_batches_unfinished_than_anybody_needs(
+    sqlite_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voice.batch_service.MOST_UNFINISHED", 1)
+    org = await sqlite_server.organisation()
+    made = await make(org, [HUMAN], **NIGHT)
+    assert (await make(org, [HUMAN], expect=409, **NIGHT))["code"] == "too_many_batches"
+    await ask(org, "POST", f"/v1/batches/{made['id']}/cancel")
+    await make(org, [HUMAN], **NIGHT)
+
+
 async def test_batches_and_their_numbers_are_paged(server: Server) -> None:
     org = await server.organisation()
     made = [(await make(org, humans(5), **NIGHT))["id"] for _ in range(3)]
