@@ -413,6 +413,7 @@ async def test_a_posting_on_known_terms_tells_who_listens_that_the_wallet_runs_l
     await books.door.submit(Post(taking(100)))
     for amount in (300_000, 1):
         posted = await books.door.submit(Post(taking(amount), Terms(5_000, 3_600)))
+        assert isinstance(posted, Transfer)
         assert posted.balance_delta == -amount
     async with database.read() as connection:
         told = (await connection.execute(select(events.c.type, events.c.org_id))).all()
