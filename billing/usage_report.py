@@ -96,14 +96,14 @@ async def monthly(
         firsts.append((firsts[-1] - timedelta(days=1)).replace(day=1))
     starts = [midnight_ms(first, zone) for first in firsts[::-1]]
     sums = [[0] * len(Usage.__slots__) for _ in starts]
-    for day, *used in await _whole_days(connection, org_id, starts):
-        number = bisect_right(starts, day) - 1
-        sums[number] = list(map(add, sums[number], used))
-    for start, *rest in await _rests_of_days(connection, org_id, starts):
-        number = starts.index(start)
-        sums[number] = list(map(add, sums[number], rest))
+    for row in await _whole_days(connection, org_id, starts):
+        number = bisect_right(starts, row[0]) - 1
+        sums[number] = list(map(add, sums[number], row[1:]))
+    for row in await _rests_of_days(connection, org_id, starts):
+        number = starts.index(row[0])
+        sums[number] = list(map(add, sums[number], row[1:]))
         if number:  # the whole day has been counted where it begins
-            sums[number - 1] = list(map(sub, sums[number - 1], rest))
+            sums[number - 1] = list(map(sub, sums[number - 1], row[1:]))
     totals = {first: Usage(*map(int, each)) for first, each in zip(firsts[1:], sums[-2::-1], strict=True)}
     return {month: used for month, used in totals.items() if month == current or used.calls}
 
