@@ -1,10 +1,13 @@
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
 from tests.servers import Installation, installation, network_process
+
+BELONGS_TO_SOMEBODY = re.compile(r"sk_live_[\w-]+|Bearer \w+|whsec_\w+|(?:\+|%2B)1\d{10}")
 
 
 @dataclass
@@ -29,6 +32,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         beside_it = {"STRIPE_API_BASE_URL": f"{network_url}/stripe", "OPENAI_BASE_URL": f"{network_url}/openai/v1"}
         with installation(directory, network_url, RATE_LIMIT_PER_MINUTE="0", **beside_it) as installed:
             yield _opened(installed, network_url)
+            written = (directory / "server.log").read_text()
+            assert BELONGS_TO_SOMEBODY.findall(written) == [], "whatever was sent, nothing of anybody is written down"
 
 
 def _opened(installed: Installation, network_url: str) -> Site:
