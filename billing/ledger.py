@@ -142,7 +142,3 @@ async def house_totals(connection: AsyncConnection) -> dict[str, int]:
         house = credit if debit.startswith("wallet:") else debit
         totals[house] = totals.get(house, 0) - int(delta)
     return totals
-
-
-def as_row(transfer: Transfer) -> Row:
-    return transfer._asdict()
