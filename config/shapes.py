@@ -19,7 +19,7 @@ E164 = Annotated[str, Field(examples=["+14155550123"])]
 
 
 class Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)  # needed for the description alone
 
 
 class Page(Shape, Generic[Item]):
