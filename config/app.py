@@ -32,6 +32,7 @@ from config.settings import Settings, load_or_exit
 from dashboard import (
     account_pages,
     agent_pages,
+    batch_pages,
     billing_pages,
     call_pages,
     docs_page,
@@ -60,6 +61,7 @@ SIGN_UPS_PER_MINUTE = 5
 DASHBOARD = (
     entrance,
     call_pages,
+    batch_pages,
     agent_pages,
     number_pages,
     list_pages,

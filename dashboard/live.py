@@ -29,6 +29,7 @@ from config.door import Door
 from config.errors import ApiError
 from dashboard import urls
 from dashboard.web import database, inside, who
+from voice.batch_tables import batches
 from voice.tables import calls
 from voice.talk_tables import segments
 from webhooks.tables import webhook_deliveries
@@ -51,6 +52,7 @@ def queries(org_id: str, call_id: str) -> dict[str, list[Select[Any]]]:
     """Topic → what is different whenever something of this topic has changed. `call_id`: the call that is shown."""
     wallet = select(wallets.c.sequence).where(wallets.c.id == org_id)
     longest = select(organisations.c.max_call_duration_seconds).where(organisations.c.id == org_id)
+    moved = select(func.count(), func.sum(batches.c.sequence)).where(batches.c.org_id == org_id)
     recharge = select(auto_recharges.c.updated_at).where(auto_recharges.c.id == org_id)
     call = select(calls.c.updated_at, calls.c.result_status).where(calls.c.id == call_id, calls.c.org_id == org_id)
     spoken = select(func.count(), func.count(segments.c.ended_at), func.count(segments.c.cut_text)).where(
@@ -64,6 +66,7 @@ def queries(org_id: str, call_id: str) -> dict[str, list[Select[Any]]]:
         "call": [call],
         "transcript": [call, spoken],
         "topups": [_newest(topups, org_id).limit(NEWEST), recharge],
+        "batches": [moved],
         "deliveries": [_newest(webhook_deliveries, org_id).limit(NEWEST)],
     }
 

@@ -6,6 +6,8 @@ The one invariant: whatever is put into an address is quoted.
 from urllib.parse import quote, urlencode
 
 CALLS = "/calls"
+BATCHES = "/batches"
+NEW_BATCH = "/batches/new"
 AGENTS = "/agents"
 NEW_AGENT = "/agents/new"
 NUMBERS = "/numbers"
@@ -69,6 +71,16 @@ def call(call_id: str) -> str:
 def hang_up(call_id: str) -> str:
     """Where a live call's hang-up is posted."""
     return _under(CALLS, call_id, "hangup")
+
+
+def batches(*, before: str | None = None) -> str:
+    """All batches; `before` is a cursor."""
+    return _with(BATCHES, before=before)
+
+
+def batch(batch_id: str, action: str | None = None, *, state: str | None = None, after: str | None = None) -> str:
+    """A batch with its numbers, or one of its actions: pause, resume, cancel; `after` is a cursor."""
+    return _with(_under(BATCHES, batch_id, *([action] if action else [])), state=state, after=after)
 
 
 def agent(agent_id: str, *, saved: bool = False) -> str:

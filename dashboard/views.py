@@ -14,7 +14,9 @@ from dashboard.format import Clock
 from dashboard.wallet_view import Pill
 
 Theme = Literal["system", "light", "dark"]
-Section = Literal["calls", "agents", "numbers", "do_not_call", "billing", "api_keys", "webhooks", "settings", ""]
+Section = Literal[
+    "calls", "batches", "agents", "numbers", "do_not_call", "billing", "api_keys", "webhooks", "settings", ""
+]
 
 
 @dataclass(frozen=True, slots=True)

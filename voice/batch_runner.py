@@ -97,7 +97,8 @@ class BatchRunner:
                 if found is None or await self._has_lost_its_key(found):
                     return
                 rules = rules_of(found.batch)
-                open_zones = [group.id for group in found.groups if rules.may_call(group.zones, now)]
+                may_dial = len(found.live) < rules.max_concurrent and now >= found.batch["next_dial_at"]
+                open_zones = [group.id for group in found.groups if may_dial and rules.may_call(group.zones, now)]
                 candidates = await due_rows(connection, batch_id, open_zones, now) if open_zones else []
                 stale = await self._stale(found, now)
             is_held_up = found.batch["state"] == BatchState.WAITING_FOR_ROOM

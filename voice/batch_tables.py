@@ -77,7 +77,7 @@ batch_calls = Table(
     Column("code", Text),
     Column("message", Text),
     Column("updated_at", BigInteger, nullable=False),
-    Index(None, "batch_id", "state", "zones", "due_at"),
+    Index(None, "batch_id", "state", "zones", "due_at", "id"),
     Index(
         "ix_batch_calls_live_of",
         "live_of",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from accounts.tables import api_keys, organisations
@@ -16,7 +16,8 @@ from voice.batch_plan import Outcome, RowState, Waiting, outcome_of
 from voice.batch_tables import batch_calls, batches
 from voice.tables import calls
 
-CANDIDATES = 20
+CANDIDATES = 4
+"""One is called at each look; the others stand in for rows that another process has taken meanwhile."""
 WAITING, CALLING, DONE, SKIPPED, CANCELED = "waiting", "calling", "done", "skipped", "canceled"
 STATES = (WAITING, CALLING, DONE, SKIPPED, CANCELED)
 """Of a row, as it is shown."""
@@ -197,11 +198,15 @@ def _with_outcome(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def due_rows(connection: AsyncConnection, batch_id: str, zones: Sequence[str], now: int) -> list[dict[str, Any]]:
-    """Rows that wait and are due, in these zones (as they are kept), the longest due first."""
-    waiting = and_(batch_calls.c.batch_id == batch_id, batch_calls.c.state == RowState.WAITING.value)
-    query = select(batch_calls).where(waiting, batch_calls.c.zones.in_(zones), batch_calls.c.due_at <= now)
-    query = query.order_by(batch_calls.c.due_at, batch_calls.c.id).limit(CANDIDATES)
-    return [dict(row) for row in (await connection.execute(query)).mappings()]
+    """The few rows that wait and are longest due, in these zones (as they are kept)."""
+    found: list[dict[str, Any]] = []
+    order = (batch_calls.c.due_at, batch_calls.c.id)
+    for zone in zones:  # one by one, each in the order of the index
+        place = (batch_calls.c.batch_id == batch_id, batch_calls.c.state == RowState.WAITING.value)
+        query = select(batch_calls).where(*place, batch_calls.c.zones == zone, batch_calls.c.due_at <= now)
+        rows = (await connection.execute(query.order_by(*order).limit(CANDIDATES))).mappings()
+        found += [dict(row) for row in rows]
+    return sorted(found, key=lambda row: (row["due_at"], row["id"]))[:CANDIDATES]
 
 
 # -- as they are shown ------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
--- Made from the migrations with this digest, by `make schema`: 8dd6f45c1203a414a78a2f7f04f3f870e456383486fa2f14447ead2332c501f2
+-- Made from the migrations with this digest, by `make schema`: 3cab4028a91b759faa9059ddba21a7a8857bf03139c9f9a5609e425123812297
 CREATE TABLE agent_numbers (
 	id TEXT NOT NULL, 
 	org_id VARCHAR(36) NOT NULL, 
@@ -606,7 +606,7 @@ CREATE INDEX ix_agent_numbers_number_id ON agent_numbers (number_id);
 CREATE INDEX ix_agent_numbers_org_id ON agent_numbers (org_id);
 CREATE INDEX ix_auto_recharges_link_due ON auto_recharges (id) WHERE link_due_at IS NOT NULL;
 CREATE INDEX ix_auto_recharges_on ON auto_recharges (id) WHERE is_enabled AND paused_reason IS NULL;
-CREATE INDEX ix_batch_calls_batch_id_state_zones_due_at ON batch_calls (batch_id, state, zones, due_at);
+CREATE INDEX ix_batch_calls_batch_id_state_zones_due_at_id ON batch_calls (batch_id, state, zones, due_at, id);
 CREATE INDEX ix_batch_calls_live_of ON batch_calls (live_of) WHERE live_of IS NOT NULL;
 CREATE INDEX ix_batches_look_at ON batches (look_at) WHERE look_at IS NOT NULL;
 CREATE INDEX ix_batches_org_id_id ON batches (org_id, id);

@@ -33,6 +33,7 @@ class Household:
     live: dict[str, Any]
     endpoint: dict[str, Any]
     delivery: dict[str, Any]
+    batch: dict[str, Any]
 
 
 def furnish(product: Product, email: str = "kim@example.com") -> Household:
@@ -52,7 +53,8 @@ def furnish(product: Product, email: str = "kim@example.com") -> Household:
         ended = {to: _over(api, call["id"]) for to, call in calls.items()}
         [delivery, *_] = _get(api, "/v1/webhook_deliveries")
         api.post("/v1/billing/topups", json={"amount_cents": 2_500})
-    return Household(email, made["api_key"], made["org_id"], agent, number, ended, live, endpoint, delivery)
+        batch = _batch(api, agent["id"])
+    return Household(email, made["api_key"], made["org_id"], agent, number, ended, live, endpoint, delivery, batch)
 
 
 def _agents(api: httpx.Client, number_id: str) -> dict[str, Any]:
@@ -67,6 +69,14 @@ def _agents(api: httpx.Client, number_id: str) -> dict[str, Any]:
     }
     _post(api, "/v1/agents", {"name": "Front desk", "type": "inbound", "number_ids": [number_id]})
     return _post(api, "/v1/agents", caller)
+
+
+def _batch(api: httpx.Client, agent_id: str) -> dict[str, Any]:
+    """Paused before it calls anybody."""
+    rows = [{"to": f"+1{area}5550130", "context": {"name": HOSTILE}} for area in (212, 312, 303, 404)]
+    body = {"name": HOSTILE, "agent_id": agent_id, "calls": rows, "retry": {"attempts": 3}}
+    batch = _post(api, "/v1/batches", {**body, "window": {"start": "00:00", "end": "00:01"}})
+    return _post(api, f"/v1/batches/{batch['id']}/pause", {})
 
 
 def _lists_and_endpoint(api: httpx.Client) -> dict[str, Any]:
@@ -114,6 +124,9 @@ def pages(house: Household) -> dict[str, str]:
         "call": f"/calls/{ended[PERSON]['id']}",
         "call-voicemail": f"/calls/{ended[MACHINE]['id']}",
         "call-live": f"/calls/{house.live['id']}",
+        "batches": "/batches",
+        "batch": f"/batches/{house.batch['id']}",
+        "batch-new": "/batches/new",
         "agents": "/agents",
         "agent-new": "/agents/new",
         "agent": f"/agents/{house.agent['id']}",

@@ -1,6 +1,7 @@
 """Every page of the dashboard in every important state, rendered from the fixtures: name → HTML."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from dashboard import billing_view, calls_view, ledger_view, recharge_view, urls, views, wallet_view
@@ -8,6 +9,7 @@ from dashboard.call_view import call_page
 from dashboard.charts import UsageDay
 from dashboard.receipt_view import Evidence
 from dashboard.render import render
+from tests.dashboard import batch_fixtures as batches
 from tests.dashboard import fixtures as fx
 from tests.dashboard import workspace_fixtures as ws
 
@@ -275,6 +277,14 @@ _workspace("api-key", "api_key.html", "Booking server", "api_keys", view=ws.KEY)
 _workspace("api-key-error", "api_key.html", "Booking server", "api_keys", view=ws.KEY_WITH_ERRORS)
 _workspace("do-not-call", "listed.html", "Do not call", "do_not_call", view=ws.LISTED)
 _workspace("blocked-callers", "listed.html", "Blocked callers", "do_not_call", view=ws.NOBODY)
+_workspace("batches", "batches.html", "Batches", "batches", view=batches.LIST)
+_workspace("batches-empty", "batches.html", "Batches", "batches", view=batches.EMPTY)
+_workspace("batch", "batch.html", "Batch", "batches", view=batches.shown(batches.RUNNING, *batches.ROWS))
+for _number, _other in enumerate(batches.OTHERS):
+    _workspace(f"batch-{_number}", "batch.html", "Batch", "batches", view=batches.shown(_other))
+_workspace("batch-new", "batch_new.html", "New batch", "batches", view=batches.FORM)
+_workspace("batch-quote", "batch_new.html", "New batch", "batches", view=replace(batches.FORM, quote=batches.QUOTE))
+_workspace("batch-nobody", "batch_new.html", "New batch", "batches", view=replace(batches.FORM, agents=()))
 _workspace("webhooks", "webhooks.html", "Webhooks", "webhooks", view=ws.WEBHOOKS)
 _workspace("webhooks-empty", "webhooks.html", "Webhooks", "webhooks", view=ws.NO_WEBHOOKS)
 _workspace("endpoint", "endpoint.html", "Endpoint", "webhooks", view=ws.ENDPOINT)

@@ -87,9 +87,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_batch_calls")),
     )
     op.create_index(
-        op.f("ix_batch_calls_batch_id_state_zones_due_at"),
+        op.f("ix_batch_calls_batch_id_state_zones_due_at_id"),
         "batch_calls",
-        ["batch_id", "state", "zones", "due_at"],
+        ["batch_id", "state", "zones", "due_at", "id"],
         unique=False,
     )
     op.create_index(
@@ -1028,7 +1028,7 @@ def downgrade() -> None:
         postgresql_where=sa.text("live_of IS NOT NULL"),
         sqlite_where=sa.text("live_of IS NOT NULL"),
     )
-    op.drop_index(op.f("ix_batch_calls_batch_id_state_zones_due_at"), table_name="batch_calls")
+    op.drop_index(op.f("ix_batch_calls_batch_id_state_zones_due_at_id"), table_name="batch_calls")
     op.drop_table("batch_calls")
     op.drop_index(
         "ix_auto_recharges_on",
