@@ -1,14 +1,15 @@
 """Who may use the API, and how often."""
 
 import asyncio
+import sys
 from typing import Any
 
 import httpx
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from accounts.tables import api_keys
 from config.clock import now_ms
-from tests.servers import Organisation, Server, create_organisation, opened_door, running_server
+from tests.servers import ROOT, Organisation, Server, create_organisation, opened_door, running_server
 
 
 async def test_without_a_valid_key_nothing_is_answered(server: Server) -> None:
@@ -46,6 +47,31 @@ async def test_a_revoked_key_is_refused_at_once(server: Server) -> None:
     await org.get("/v1/calls")
     await change_key(server, org, revoked_at=now_ms())
     assert (await org.api.get("/v1/calls")).status_code == 401
+
+
+REVOKE = """
+import asyncio, sys
+from accounts.commands import RevokeKey
+from tests.servers import opened_door
+
+async def main(url, key_id, org_id):
+    async with opened_door(url) as door:
+        assert await door.submit(RevokeKey(key_id, org_id))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_a_key_revoked_by_another_process_is_refused_at_once(server: Server) -> None:
+    org, other = await server.organisation(number=None), await server.organisation(number=None)
+    await asyncio.gather(org.wallet(), other.wallet())
+    async with server.database.read() as connection:
+        key_id = (await connection.execute(select(api_keys.c.id).where(api_keys.c.org_id == org.id))).scalar_one()
+    arguments = (sys.executable, "-c", REVOKE, server.settings.database_url, key_id, org.id)
+    process = await asyncio.create_subprocess_exec(*arguments, cwd=ROOT)
+    assert await process.wait() == 0
+    assert (await org.api.get("/v1/billing/wallet")).status_code == 401
+    await other.wallet()
 
 
 async def test_a_key_is_refused_from_the_moment_it_expires(server: Server) -> None:
