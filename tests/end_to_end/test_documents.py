@@ -24,6 +24,7 @@ import pytest
 
 from config.cli import main
 from config.settings import Settings
+from tests.end_to_end.conftest import Site
 from tests.servers import BIN, ROOT, free_port, installation, network_process
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -32,6 +33,9 @@ SPAN = re.compile(r"`([^`\n]+)`")
 PATIENCE_SECONDS = 120
 NOT_RUN = {"make test": "it is what runs this"}
 """Commands of blocks that are only checked for being there, and why."""
+LIVE, BATCHES, WATCHED = "callingbox-server migrate", "curl $CALLINGBOX_BASE_URL/v1/batches", "callingbox-server batch"
+RUN_HERE = ("make run", "export", LIVE, BATCHES, WATCHED)
+"""How each block begins."""
 LARGEST_PICTURE_BYTES = 150_000
 
 
@@ -49,13 +53,13 @@ BLOCKS = [commands_of(found) for path in DOCUMENTS for found in BLOCK.findall(te
 
 
 def block_with(command: str) -> list[str]:
-    [found] = [block for block in BLOCKS if any(line.startswith(command) for line in block)]
+    """The one that begins with it."""
+    [found] = [block for block in BLOCKS if block[0].startswith(command)]
     return found
 
 
 def test_every_block_of_commands_is_run_here() -> None:
-    run_here = [block_with(command) for command in ("make run", "curl", "callingbox-server migrate")]
-    assert [block for block in BLOCKS if block not in run_here] == []
+    assert [block[0] for block in BLOCKS if not block[0].startswith(RUN_HERE)] == []
 
 
 # -- the two commands to begin with, and the API in four lines --------------------------------------------------------
@@ -127,7 +131,7 @@ def test_the_first_command_prints_the_receipt_of_the_readme_and_its_server_answe
 
 def receipt_of_the_four_lines(url: str, key: str) -> None:
     """Type them, with what `make run` printed and the call that the second line made in their places."""
-    export, create, receipt, wallet = block_with("curl")
+    export, create, receipt, wallet = block_with("export")
     export = export.replace("http://127.0.0.1:8000", url).replace("sk_live_…", key)
     call = typed(f"{export}\n{create}")
     assert call["hold_milli_cents"] == 300_000
@@ -149,7 +153,7 @@ def typed(lines: str) -> Any:
 
 
 def test_the_commands_for_going_live_make_an_organisation_whose_number_is_looked_after(tmp_path: Path) -> None:
-    migrate, create, number, doctor = block_with("callingbox-server migrate")
+    migrate, create, number, doctor = block_with(LIVE)
     with network_process(tmp_path) as network_url, installation(tmp_path, network_url) as made:
 
         def ran(line: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
@@ -164,6 +168,45 @@ def test_the_commands_for_going_live_make_an_organisation_whose_number_is_looked
         looked_at = ran(doctor, check=False)
         assert "number" in looked_at.stdout
         assert "Traceback" not in looked_at.stderr
+
+
+# -- many calls -------------------------------------------------------------------------------------------------------
+
+
+def test_batches_are_made_and_watched_and_paused_as_the_page_of_the_api_says(site: Site, tmp_path: Path) -> None:
+    made = json.loads(
+        site.installed.run("org", "create", "B", "--email", "b@example.com", "--password", "long enough").stdout
+    )
+    site.installed.run("number", "import", made["org_id"], "+14155550191")
+    environment = {**site.installed.environment, "CALLINGBOX_BASE_URL": site.url, "CALLINGBOX_API_KEY": made["api_key"]}
+    environment["PATH"] = f"{BIN}:{environment['PATH']}"
+    (tmp_path / "numbers.csv").write_text("to,name\n+14155550123,Ann\n+14155550122,Bob\n")
+    with httpx.Client(base_url=site.url, headers={"Authorization": f"Bearer {made['api_key']}"}, timeout=40) as api:
+        [number] = api.get("/v1/numbers").json()["data"]
+        agent = api.post("/v1/agents", json={"name": "A", "type": "outbound", "number_ids": [number["id"]]}).json()
+        lines = re.sub(r"(agent_id\W+)(…|[0-9a-f-]{36})", rf"\g<1>{agent['id']}", "\n".join(block_with(BATCHES)))
+        for typed_here in re.split(r"\n(?=curl)", lines):
+            shell = ["sh", "-ec", typed_here]
+            done = subprocess.run(shell, cwd=tmp_path, env=environment, capture_output=True, timeout=60, check=True)
+            batch = json.loads(done.stdout)
+            assert batch["state"] in ("running", "waiting_for_window", "waiting_for_room")
+        run, pause = block_with(WATCHED)
+        command = shlex.split(run.replace("AGENT_ID", agent["id"]))
+        with subprocess.Popen(command, cwd=tmp_path, env=environment, stdin=-1, stdout=-1, stderr=-1) as watching:
+            assert watching.stdin is not None
+            watching.stdin.write(b"y\n")
+            watching.stdin.close()
+            until = time.monotonic() + PATIENCE_SECONDS
+            while len(batches := api.get("/v1/batches").json()["data"]) < 3:
+                assert time.monotonic() < until
+                assert watching.poll() is None, watching.stderr.read() if watching.stderr else ""
+                time.sleep(0.1)
+            watching.send_signal(signal.SIGINT)
+        command = shlex.split(pause.replace("BATCH_ID", batches[0]["id"]))
+        subprocess.run(command, env=environment, capture_output=True, timeout=60, check=True)
+        assert api.get(f"/v1/batches/{batches[0]['id']}").json()["state"] == "paused"
+        for each in batches:
+            assert api.post(f"/v1/batches/{each['id']}/cancel").is_success
 
 
 # -- what else is named -----------------------------------------------------------------------------------------------
