@@ -336,7 +336,7 @@ async def test_two_workers_share_a_batch_and_call_nobody_twice(server: Server) -
 async def test_a_carrier_that_is_away_is_not_asked_for_everybody_in_turn(sqlite_url: str) -> None:
     async with running_server(sqlite_url, TWILIO_API_BASE_URL="http://127.0.0.1:9") as server:
         org = await server.organisation()
-        made = await make(org, humans(3))
+        made = await make(org, humans(3), max_concurrent=1)
         tried = await until(lambda: _has_calls(org, 1))
         await asyncio.sleep(1.5)
         assert await _has_calls(org, 2) is None
