@@ -7,7 +7,7 @@ commit, the loss of its answer, the death of the process.
 import asyncio
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache, partial
 from itertools import count
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from unittest import mock
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Result, RowMapping, Select, StaticPool, create_engine, event
+from sqlalchemy import Connection, Engine, Select, StaticPool, create_engine, event
 from sqlalchemy.exc import OperationalError
 
 from accounts.commands import CreateOrganisation
@@ -123,10 +123,9 @@ class SimulatedDatabase(Database):
         with shared_engine().connect() as connection:
             yield Reader(connection)
 
-    async def look_up(self, query: Select[Any], **parameters: Any) -> Sequence[RowMapping]:
+    async def look_up(self, query: Select[Any], **parameters: Any) -> Sequence[Mapping[str, Any]]:
         async with self.read() as reader:
-            found: Result[Any] = await reader.execute(query, parameters)
-            return found.mappings().all()
+            return [dict(row) for row in (await reader.execute(query, parameters)).mappings()]
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         trouble = self._process.trouble
