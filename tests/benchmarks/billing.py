@@ -18,7 +18,7 @@ from tests.benchmarks.history import AGENT, EMAIL, PASSWORD, filled
 from tests.benchmarks.report import Aim, Result
 
 FEW, MANY, QUICK_FEW, QUICK_MANY = 10_000, 1_000_000, 500, 5_000
-ROUNDS, QUICK_ROUNDS, WARM_UP = 40, 5, 5
+ROUNDS, QUICK_ROUNDS, WARM_UP = 30, 5, 5
 NO_CARRIER = "http://127.0.0.1:1"
 AIM = Aim(1 / 1.3)
 """At most 1.3 times as long."""

@@ -25,7 +25,7 @@ from tests.benchmarks.load import Connection, await_port, drive, percentile, pos
 from tests.benchmarks.report import Aim, Result
 from tests.servers import free_port
 
-CALLS, QUICK_CALLS, WARM_UP, ROUNDS = 600, 40, 60, 5
+CALLS, QUICK_CALLS, WARM_UP, ROUNDS = 400, 40, 60, 3
 IN_FLIGHT = 32
 TIGERFANS = "TigerFans, reserve over HTTP on Postgres, as its authors say"
 TIGERFANS_A_SECOND = 390.0

@@ -26,7 +26,7 @@ from tests.benchmarks.relay_load import Caller, outside
 from tests.benchmarks.report import Aim, Result
 from tests.servers import ROOT, free_port
 
-ROUNDS, LIVE_CALLS, QUICK_LIVE_CALLS = 7, 1_000, 20
+ROUNDS, LIVE_CALLS, QUICK_LIVE_CALLS = 5, 1_000, 20
 AT_ONCE = 50
 SETTLE_SECONDS = 2.0
 MOST_MEGABYTES = 150.0
