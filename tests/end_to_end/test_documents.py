@@ -180,7 +180,7 @@ def test_batches_are_made_and_watched_and_paused_as_the_page_of_the_api_says(sit
     site.installed.run("number", "import", made["org_id"], "+14155550191")
     environment = {**site.installed.environment, "CALLINGBOX_BASE_URL": site.url, "CALLINGBOX_API_KEY": made["api_key"]}
     environment["PATH"] = f"{BIN}:{environment['PATH']}"
-    (tmp_path / "numbers.csv").write_text("to,name\n+14155550123,Ann\n+14155550122,Bob\n")
+    (tmp_path / "numbers.csv").write_text("to,name\n+14155550133,Ann\n+14155550134,Bob\n")  # busy, no answer
     with httpx.Client(base_url=site.url, headers={"Authorization": f"Bearer {made['api_key']}"}, timeout=40) as api:
         [number] = api.get("/v1/numbers").json()["data"]
         agent = api.post("/v1/agents", json={"name": "A", "type": "outbound", "number_ids": [number["id"]]}).json()
@@ -189,7 +189,7 @@ def test_batches_are_made_and_watched_and_paused_as_the_page_of_the_api_says(sit
             shell = ["sh", "-ec", typed_here]
             done = subprocess.run(shell, cwd=tmp_path, env=environment, capture_output=True, timeout=60, check=True)
             batch = json.loads(done.stdout)
-            assert batch["state"] in ("running", "waiting_for_window", "waiting_for_room")
+            assert batch["state"] in ("running", "waiting_for_window", "waiting_for_room")  # by the hour of the day
         run, pause = block_with(WATCHED)
         command = shlex.split(run.replace("AGENT_ID", agent["id"]))
         with subprocess.Popen(command, cwd=tmp_path, env=environment, stdin=-1, stdout=-1, stderr=-1) as watching:
@@ -206,7 +206,8 @@ def test_batches_are_made_and_watched_and_paused_as_the_page_of_the_api_says(sit
         subprocess.run(command, env=environment, capture_output=True, timeout=60, check=True)
         assert api.get(f"/v1/batches/{batches[0]['id']}").json()["state"] == "paused"
         for each in batches:
-            assert api.post(f"/v1/batches/{each['id']}/cancel").is_success
+            canceled = api.post(f"/v1/batches/{each['id']}/cancel")
+            assert canceled.is_success or canceled.json()["code"] == "batch_over"
 
 
 # -- what else is named -----------------------------------------------------------------------------------------------
