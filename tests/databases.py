@@ -76,11 +76,14 @@ class Postgres:
         yield self.url(name)
         self._server.psql(f"drop database {name} with (force)")
 
-    def restart(self) -> None:
-        """As after a crash: nobody is waited for, and it recovers from its log."""
-        arguments = ("-w", "-m", "immediate", "-D", str(self._server.pgdata), "-l", str(self._server.log), "restart")
+    def crash(self) -> None:
+        """Nobody is waited for."""
+        arguments = ("-w", "-m", "immediate", "-D", str(self._server.pgdata), "stop")
         pgexec("pg_ctl", arguments, bin_path=self._server.bin_path, user=self._server.system_user, timeout=60)
-        self._server.ensure_postgres_running()  # learns its new process, to end it with us
+
+    def recover(self) -> None:
+        """Started again where it was, it recovers from its log."""
+        self._server.ensure_postgres_running()
 
     def stop(self) -> None:
         self._server.cleanup()

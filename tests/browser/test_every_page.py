@@ -31,6 +31,7 @@ def log_in(page: Page, product: Product, email: str, password: str = PASSWORD) -
     page.get_by_label("Email").fill(email)
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Log in").click()
+    page.wait_for_url(lambda url: "/login" not in url)  # a page closed while it arrives may keep Chromium for ever
 
 
 def test_axe_finds_no_violation_on_any_page_and_nothing_is_wider_than_a_telephone(

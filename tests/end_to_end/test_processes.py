@@ -213,8 +213,9 @@ async def test_a_database_that_crashes_and_restarts_under_load_costs_some_503_an
             for _ in range(RESTARTS):
                 await asking.accepted(20)
                 refused = asking.statuses[503]
-                await asyncio.to_thread(postgres.restart)
+                await asyncio.to_thread(postgres.crash)
                 await until(lambda refused=refused: asking.statuses[503] > refused, "somebody to notice")  # type: ignore[misc]
+                await asyncio.to_thread(postgres.recover)
             await asking.accepted(20)
             await asking.end()
             await nothing_is_lost(on, org, asking)
