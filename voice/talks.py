@@ -147,10 +147,10 @@ class StoreTalk(_OnCall):
 def _put(rows: Rows, on: _OnCall, piece: StoreSegment, ticket_id: str | None, *, may_add: bool = True) -> None:
     """Replace the piece, or add it. Two sessions count alike: a number that another has taken is not this one's."""
     row_id = segment_id(on.call_id, piece.sequence_no)
-    said = {name: getattr(piece, name) for name in ("text", "cut_text", "ended_at", "role", "source")}
+    said = {name: getattr(piece, name) for name in ("text", "cut_text", "started_at", "ended_at", "role", "source")}
     kept = rows.get(segments, row_id)
     if kept is None and may_add:
-        made = {"ticket_id": ticket_id, "sequence_no": piece.sequence_no, "started_at": piece.started_at}
+        made = {"ticket_id": ticket_id, "sequence_no": piece.sequence_no}
         rows.insert(segments, {"id": row_id, "org_id": on.org_id, "call_id": on.call_id, **made, **said})
     elif kept is not None and kept["ticket_id"] == ticket_id:
         rows.update(segments, row_id, said)

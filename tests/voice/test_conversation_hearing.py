@@ -282,3 +282,17 @@ def test_a_report_of_later_speech_ends_what_was_sent_before() -> None:
     first, second = rig.segments()
     assert first.ended_at is not None
     assert second.ended_at is None
+
+
+def test_what_waits_to_be_said_begins_when_the_speech_before_it_ends() -> None:
+    """However long that was expected to take."""
+    rig = Rig(plays=False).setup()
+    first, second = rig.segments()
+    expected = second.started_at
+    for utterance in tuple(rig.conversation.queue):
+        rig.wait(500)
+        rig.frame(type="info", name="tokensPlayed", value=utterance.spoken.unheard)
+    first, second = rig.segments()
+    assert first.ended_at is not None
+    assert second.ended_at == first.ended_at + 500
+    assert second.started_at == first.ended_at < expected

@@ -59,6 +59,15 @@ async def test_it_does_not_overwrite_what_the_newer_one_has_said_under_the_same_
     assert await transcript(database) == [(0, "To the newer.")]
 
 
+async def test_when_a_piece_began_is_told_again_with_its_end(database: Database, two_sessions: Door) -> None:
+    """What waited to be spoken may have begun sooner than was expected when it was sent."""
+    await store(two_sessions, NEWER, said(0, "", started_at=4_000))
+    await store(two_sessions, NEWER, said(0, "Said.", started_at=1_000, ended_at=3_000))
+    async with database.read() as connection:
+        [row] = await talk_of(connection, CALL)
+    assert (row["started_at"], row["ended_at"]) == (1_000, 3_000)
+
+
 async def test_it_may_finish_what_it_has_begun_and_nobody_else_may(database: Database, two_sessions: Door) -> None:
     assert await store(two_sessions, OLDER, said(0, "Begun"), is_handing_over=True) is False
     assert await store(two_sessions, NEWER, said(0, "Not mine"), said(1, "Mine")) is True

@@ -93,6 +93,8 @@ def finish(c: Conversation, utterance: Utterance, now: int) -> None:
     utterance.is_closed = True
     utterance.started_at = min(utterance.started_at, now)
     utterance.ended_at = now
+    if c.queue:  # what comes next sounds from here on, however long this was expected to take
+        c.queue[0].started_at = min(c.queue[0].started_at, now)
     if c.quiet_since < utterance.started_at or c.floor.agent:
         c.quiet_since = now
     store(c, utterance)
