@@ -91,6 +91,12 @@ def fails(*codes: str) -> Callable[[View], View]:
     return _note("fails", codes)
 
 
+def tells(events: Mapping[str, tuple[Any, str]], headers: Mapping[str, str], words: str) -> Callable[[View], View]:
+    """What is sent to the addresses that a route takes: the shape and meaning of each event, the headers that come with
+    it, and what to do with it."""
+    return _note("tells", (events, headers, words))
+
+
 def hears(header: str, description: str) -> Callable[[View], View]:
     """A header that a route reads."""
     return _note("hears", {"name": header, "in": "header", "description": description, "schema": {"type": "string"}})
@@ -109,10 +115,12 @@ def describe(app: Quart) -> dict[str, Any]:
     schemas: dict[str, Any] = {"Error": _ERROR}
     single = {code: _refusal([code]) for code, kind in CODES.items() if kind.statuses}
     paths: dict[str, Any] = {}
+    webhooks: dict[str, Any] = {}
     for rule in sorted(app.url_map.iter_rules(), key=lambda each: each.rule):
         if not rule.rule.startswith(DESCRIBED):
             continue
         view = app.view_functions[rule.endpoint]
+        webhooks |= _webhooks(view, schemas)
         path = paths.setdefault(_CONVERTER.sub(r"{\1}", rule.rule), {})
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             path[method.lower()] = _operation(view, rule.rule, schemas)
@@ -121,6 +129,7 @@ def describe(app: Quart) -> dict[str, Any]:
         "info": {"title": "CallingBox", "version": "1", "description": "Phone calls conducted by an AI agent."},
         "security": [{"key": []}],
         "paths": paths,
+        "webhooks": webhooks,
         "components": {
             "schemas": schemas,
             "responses": {code: single[code] for code in sorted(_referred(paths, _RESPONSE))},
@@ -158,6 +167,30 @@ def _operation(view: Callable[..., Any], rule: str, schemas: dict[str, Any]) -> 
     if not rule.startswith("/v1/"):
         operation["security"] = []
     return operation
+
+
+def _webhooks(view: Callable[..., Any], schemas: dict[str, Any]) -> dict[str, Any]:
+    """Each event as the request that a customer's server gets."""
+    events, headers, words = getattr(view, "tells", ({}, {}, ""))
+    sent = [
+        {"name": name, "in": "header", "required": not meaning.startswith("Where"), "schema": {"type": "string"}}
+        | {"description": meaning}
+        for name, meaning in headers.items()
+    ]
+    described = {}
+    for name, (shape, meaning) in events.items():
+        about = {"allOf": [_schema(schemas, shape, "serialization"), {"properties": {"type": {"const": name}}}]}
+        operation = {
+            "operationId": name,
+            "summary": meaning,
+            "description": words,
+            "parameters": sent,
+            "requestBody": {"required": True, "content": {"application/json": {"schema": about}}},
+            "responses": {"2XX": {"description": "Received. Anything else, or nothing in 10 s, is tried again."}},
+            "security": [],
+        }
+        described[name] = {"post": operation}
+    return described
 
 
 def tag_of(rule: str) -> str:

@@ -46,6 +46,7 @@ def _reference() -> dict[str, Any]:
         groups.setdefault(operation["tags"][0], []).append(shown)
     return {
         "groups": groups,
+        "events": {name: sent["post"] for name, sent in _document()["webhooks"].items()},
         "schemas": _document()["components"]["schemas"],
         "errors_url": ERRORS_PAGE,
         "pretty": partial(json.dumps, indent=2, ensure_ascii=False),

@@ -17,7 +17,7 @@ from config.door import Door
 from config.egress import LONGEST_URL, Egress, Refused
 from config.errors import ApiError, invalid, not_found
 from config.http import Cursor, answer, body_as, query_as
-from config.openapi import asks, fails, gives, takes
+from config.openapi import asks, fails, gives, takes, tells
 from webhooks import shapes
 from webhooks.deliveries import Redeliver, attempts_of, find_delivery, list_deliveries
 from webhooks.endpoints import (
@@ -80,6 +80,7 @@ class ListDeliveriesQuery(Cursor):
 @takes(CreateEndpointBody)
 @gives(shapes.EndpointWithSecret, 201)
 @fails("invalid_url", "too_many_endpoints")
+@tells(shapes.EVENTS, shapes.HEADERS, shapes.TO_DO)
 async def create_endpoint() -> Response:
     """The answer carries the signing secret, this once. The endpoint hears of calls that begin from now on."""
     body = await body_as(CreateEndpointBody)

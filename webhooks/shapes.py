@@ -3,11 +3,17 @@
 Invariant: closed and complete; the suite holds real answers against them.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field
 
+from accounts.events import TEST_EVENT
+from billing.shapes import Topup, Wallet
 from config.shapes import Id, Moment, Page, Shape
+from voice.shapes import Call
+from webhooks.signing import API_VERSION
+
+Data = TypeVar("Data")
 
 Url = Annotated[str, Field(examples=["https://example.com/callingbox"])]
 Secret = Annotated[str, Field(examples=["whsec_3Zk0…"])]
@@ -97,3 +103,68 @@ class DeliveryDetail(Delivery):
 
     request_body: Annotated[str, Field(examples=['{"type": "call.completed", …}'])]
     attempts: list[Attempt]
+
+
+class Event(Shape, Generic[Data]):
+    """`id`: the same in every attempt and to every endpoint. `created`: Unix time in seconds."""
+
+    id: Id
+    type: Annotated[str, Field(examples=["call.completed"])]
+    created: Annotated[int, Field(examples=[1_795_462_000])]
+    api_version: Annotated[str, Field(pattern=f"^{API_VERSION}$", examples=[API_VERSION])]
+    data: Data
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        return f"Event{params[0].__name__}"
+
+
+class AboutCall(Shape):
+    """The call as it was when the event happened; its result is there once it has completed."""
+
+    call: Call
+
+
+class AboutWallet(Shape):
+    """The wallet as it was right after the movement that made the event."""
+
+    wallet: Wallet
+
+
+class AboutTopup(Shape):
+    topup: Topup
+
+
+class AboutTest(Shape):
+    endpoint_id: Id
+    message: str
+
+
+EVENTS: dict[str, tuple[Any, str]] = {
+    "call.queued": (Event[AboutCall], "Its credit is reserved; it is about to be dialed."),
+    "call.ringing": (Event[AboutCall], "It rings."),
+    "call.answered": (Event[AboutCall], "Somebody or something picked up."),
+    "call.voicemail": (Event[AboutCall], "A machine answered, so the call is free."),
+    "call.completed": (Event[AboutCall], "It ended; its charge is final and its result is there or given up."),
+    "call.failed": (Event[AboutCall], "It could not be placed or taken; it is free."),
+    "call.no_answer": (Event[AboutCall], "Nobody answered, or only a machine; it is free."),
+    "call.busy": (Event[AboutCall], "The line was busy; it is free."),
+    "call.canceled": (Event[AboutCall], "It was ended before it was answered; it is free."),
+    "balance.low": (Event[AboutWallet], "Credit runs low."),
+    "calls.paused": (Event[AboutWallet], "There is no room for another call; `message` says how much to add."),
+    "topup.succeeded": (Event[AboutTopup], "A payment arrived and is in the balance."),
+    TEST_EVENT: (Event[AboutTest], "Somebody asked for a test."),
+}
+"""Each event: the shape of its body, and when it is sent. Every call that is told of ends in exactly one of
+`call.completed`, `call.failed`, `call.no_answer`, `call.busy` and `call.canceled`."""
+HEADERS = {
+    "CallingBox-Signature": "`t=<Unix seconds>,v1=<hex>`: HMAC-SHA256 of `<t>.<body>`, keyed with the whole secret.",
+    "CallingBox-Event-Id": "The event's id: by it, tell repeats apart.",
+    "CallingBox-Event-Type": "The event's type.",
+    "X-CallingBox-Event": "The type again, as the header was called first.",
+    "X-CallingBox-Call-Id": "Where it is about a call: the call's id.",
+}
+TO_DO = (
+    "Check the signature and that `t` is at most five minutes old, then answer 2xx within 10 s. Otherwise it is sent "
+    "again after about 1 min, 5 min, 30 min, 2 h, 5 h, 10 h and 24 h. Events may come twice and out of order."
+)

@@ -12,12 +12,14 @@ import httpx
 import pytest
 from openapi_core import OpenAPI
 
+from accounts.events import EVENT_TYPES, TEST_EVENT
 from config.app import create_app
 from config.codes import CODES
 from config.errors import ApiError
 from tests.described import fault_of, validator_of
 from tests.end_to_end.conftest import Site
 from tests.servers import ROOT, settings_of
+from webhooks.signing import headers, signature
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +91,19 @@ def test_every_body_and_answer_has_an_example_that_fits(document: Any) -> None:
             assert fault_of(validator_of(document, schema), example) is None, f"{method} {path}: {example}"
             shown += 1
     assert shown > 50
+
+
+def test_every_event_that_is_sent_is_described_with_its_headers_and_an_example_that_fits(document: Any) -> None:
+    assert set(document["webhooks"]) == {*EVENT_TYPES, TEST_EVENT}
+    signed = headers("event", "call.busy", "call", signature("whsec_x", 0, b"")).keys() - {"Content-Type"}
+    for name, sent in document["webhooks"].items():
+        operation = sent["post"]
+        assert {each["name"] for each in operation["parameters"]} == signed, name
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        whole = document["components"]["schemas"][schema["allOf"][0]["$ref"].rpartition("/")[2]]
+        [example] = whole["examples"]
+        assert fault_of(validator_of(document, schema), {**example, "type": name}) is None, name
+        assert fault_of(validator_of(document, schema), {**example, "type": "another"}) is not None, name
 
 
 # -- the codes --------------------------------------------------------------------------------------------------------
@@ -174,10 +189,12 @@ def test_the_reference_can_be_read_without_a_network_or_a_script(site: Site, doc
     assert "<script" not in page.text
 
 
-def test_the_reference_shows_every_operation_and_leads_to_each_of_its_codes(site: Site, document: Any) -> None:
+def test_the_reference_shows_every_operation_and_event_and_leads_to_each_code(site: Site, document: Any) -> None:
     page, errors = (httpx.get(f"{site.url}{path}").text for path in ("/docs", "/docs/errors"))
     for method, path, _ in operations(document):
         assert f"{method} {path}" in page
+    for name in document["webhooks"]:
+        assert f"<code>{name}</code></h3>" in page
     linked = set(re.findall(r'href="/docs/errors#(\w+)"', page))
     assert linked == {code for _, codes in _enums(document) for code in codes}
     for code, kind in CODES.items():

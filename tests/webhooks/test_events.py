@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pytest
@@ -14,11 +15,14 @@ from accounts.tables import events
 from billing.ledger import Post
 from billing.posting import Posting
 from billing.rating import Terms
+from config.app import create_app
 from config.clock import new_id
+from config.openapi import describe
 from config.rows import Read, Rows
 from simulator.scripts import PRESETS
+from tests.described import fault_of, validator_of
 from tests.receiver import Receiver
-from tests.servers import DOLLAR, Organisation, Server, until
+from tests.servers import DOLLAR, Organisation, Server, settings_of, until
 from tests.shop import open_shop
 from tests.webhooks.desk import Desk, opened_desk, working
 from voice.call import Policy
@@ -45,8 +49,21 @@ async def listens(org: Organisation, url: str, *names: str) -> dict[str, Any]:
 def heard(receiver: Receiver, path: str, call: dict[str, Any] | None = None) -> list[Any]:
     """The bodies of the events that came to a path, in the order in which they happened."""
     bodies = [request.json for request in receiver.received if request.path == path]
+    assert [fault for body in bodies if "wallet" not in body["data"] and (fault := _fault(body))] == []
     about = [body for body in bodies if call is None or body["data"].get("call", {}).get("id") == call["id"]]
     return sorted(about, key=lambda body: str(body["id"]))
+
+
+def _fault(body: Any) -> str | None:
+    """What is told that is not described."""
+    document = description()
+    sent = document["webhooks"][body["type"]]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    return fault_of(validator_of(document, sent), body)
+
+
+@cache
+def description() -> Any:
+    return describe(create_app(settings_of({})))
 
 
 def types(bodies: list[Any]) -> list[str]:
