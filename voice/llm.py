@@ -12,6 +12,7 @@ import asyncio
 import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from voice.conversation.actions import Message
@@ -74,7 +75,7 @@ class LanguageModel:
         try:
             async with asyncio.timeout(WARM_UP_SECONDS):
                 await client.models.list()
-        except (openai.OpenAIError, TimeoutError, ValueError):
+        except (openai.OpenAIError, TimeoutError, ValueError, AttributeError):  # also what is no list of models
             return
 
     async def close(self) -> None:
@@ -153,18 +154,15 @@ class LanguageModel:
         if self._client is None:
             # Importing takes over a second: not in the event loop.
             openai = await asyncio.to_thread(__import__, "openai")
-            httpx2 = await asyncio.to_thread(__import__, "httpx2")
-            limits = httpx2.Limits(
-                max_connections=MAX_CONNECTIONS,
-                max_keepalive_connections=MAX_CONNECTIONS,
-                keepalive_expiry=KEEP_ALIVE_SECONDS,
-            )
+            transport = await asyncio.to_thread(import_module, "voice.model_transport")
             if self._client is None:  # another task may have been faster
                 self._client = openai.AsyncOpenAI(
                     api_key=self._api_key,
                     base_url=self._base_url,
                     max_retries=0,
-                    http_client=openai.DefaultAsyncHttpxClient(limits=limits),
+                    http_client=openai.DefaultAsyncHttpxClient(
+                        transport=transport.Transport(MAX_CONNECTIONS, KEEP_ALIVE_SECONDS)
+                    ),
                 )
                 # All that is loaded by now stays. Looking through it for garbage would stop every conversation of the
                 # process for 0.2 s, again and again.

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gzip
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -17,6 +20,13 @@ from voice.llm import Call, LanguageModel, ModelError, Piece, Text
 
 MESSAGES = [{"role": "system", "content": "You help."}, {"role": "user", "content": "When do you open?"}]
 END_CALL = {"type": "function", "function": {"name": "end_call", "parameters": {"type": "object", "properties": {}}}}
+
+
+def event(body: str) -> bytes:
+    return f"data: {body}\n\n".encode()
+
+
+FINISH = event('{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}')
 
 
 @pytest.fixture
@@ -114,17 +124,79 @@ async def test_a_server_that_is_not_there_is_a_connection_fault() -> None:
     await model.close()
 
 
-async def test_a_connection_is_kept_between_turns(simulated: tuple[Model, LanguageModel]) -> None:
+async def scripted_server(answer: bytes) -> AsyncIterator[tuple[str, list[list[str]]]]:
+    """A server that gives this answer to each request; what was asked of it, by connection."""
+    asked: list[list[str]] = []
+    serving: list[Any] = []
+
+    async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines: list[str] = []
+        asked.append(lines)
+        serving.append(asyncio.current_task())
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                length = re.search(r"content-length: (\d+)", head, re.IGNORECASE)
+                await reader.readexactly(int(length[1]) if length else 0)
+                lines.append(head.partition("\r\n")[0])
+                writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve_one, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+    finally:
+        server.close()
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving)
+
+
+def whole(body: bytes, kind: str = "text/event-stream") -> bytes:
+    return f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+async def test_a_connection_is_kept_between_turns() -> None:
     """The library keeps one for 5 s only, which is less than a turn of a conversation."""
-    _, model = simulated
-    await ask(model)
-    await asyncio.sleep(5.5)
-    started = time.monotonic()
-    await ask(model)
-    assert time.monotonic() - started < 0.5
-    client: Any = model._client
-    [connection] = client._client._transport._pool.connections
-    assert "Request Count: 3" in repr(connection)  # the warm-up and two answers
+    async for url, asked in scripted_server(whole(FINISH + b"data: [DONE]\n\n")):
+        model = LanguageModel(base_url=f"{url}/v1", api_key="x", model="m")
+        await model.warm_up()
+        await ask(model)
+        await asyncio.sleep(5.5)
+        await ask(model)
+        assert asked == [["GET /v1/models HTTP/1.1", *(["POST /v1/chat/completions HTTP/1.1"] * 2)]]
+        await model.close()
+
+
+async def test_an_answer_that_is_left_takes_its_connection_with_it() -> None:
+    endless = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async for url, asked in scripted_server(endless):
+        model = LanguageModel(base_url=f"{url}/v1", api_key="x", model="m")
+        for _ in range(2):
+            task = asyncio.create_task(ask(model))
+            await asyncio.sleep(0.3)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        assert [len(lines) for lines in asked] == [1, 1]
+        await model.close()
+
+
+async def test_a_compressed_answer_is_read() -> None:
+    body = gzip.compress(FINISH)
+    answer = whole(body).replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n", 1)
+    async for url, _ in scripted_server(answer):
+        model = LanguageModel(base_url=f"{url}/v1", api_key="x", model="m")
+        assert (await ask(model))[0] == "stop"
+        await model.close()
+
+
+async def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    async for url, asked in scripted_server(whole(FINISH)):
+        monkeypatch.setenv("http_proxy", url)
+        model = LanguageModel(base_url="http://model.invalid/v1", api_key="x", model="m")
+        assert (await ask(model))[0] == "stop"
+        assert asked == [["POST http://model.invalid/v1/chat/completions HTTP/1.1"]]
+        await model.close()
 
 
 async def test_a_json_answer_follows_the_schema(simulated: tuple[Model, LanguageModel]) -> None:
@@ -158,13 +230,6 @@ async def strange_server(*bodies: bytes) -> AsyncIterator[str]:
     finally:
         stop.set()
         await task
-
-
-def event(body: str) -> bytes:
-    return f"data: {body}\n\n".encode()
-
-
-FINISH = event('{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}')
 
 
 @pytest.mark.parametrize(
