@@ -21,11 +21,16 @@ from typing import Any
 import click
 import httpx
 import pytest
+from pydantic import TypeAdapter
 
+from accounts.events import EVENT_TYPES, TEST_EVENT
 from config.cli import main
 from config.settings import Settings
 from tests.end_to_end.conftest import Site
 from tests.servers import BIN, ROOT, free_port, installation, network_process
+from voice.tool_shapes import Tools
+from webhooks.shapes import Event
+from webhooks.signing import signature
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(?:sh|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -208,6 +213,34 @@ def test_batches_are_made_and_watched_and_paused_as_the_page_of_the_api_says(sit
         for each in batches:
             canceled = api.post(f"/v1/batches/{each['id']}/cancel")
             assert canceled.is_success or canceled.json()["code"] == "batch_over"
+
+
+# -- the customer's own server ----------------------------------------------------------------------------------------
+
+
+def code_of(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text_of(ROOT / "docs/integrating.md"), re.MULTILINE | re.DOTALL)
+
+
+def test_the_check_of_signatures_believes_what_we_sign_and_nothing_else() -> None:
+    [program] = code_of("python")
+    names: dict[str, Any] = {}
+    exec(program, names)
+    body, now = b'{"type": "call.completed"}', int(time.time())
+    signed = signature("whsec_right", now, body)
+    assert names["is_ours"](body, signed, "whsec_right")
+    assert not names["is_ours"](body, signed, "whsec_wrong")
+    assert not names["is_ours"](body + b" ", signed, "whsec_right")
+    assert not names["is_ours"](body, signature("whsec_right", now - 301, body), "whsec_right")
+
+
+def test_the_event_and_the_tools_that_are_shown_are_such_and_every_event_is_named() -> None:
+    event, tools = map(json.loads, code_of("json"))
+    assert set(event) == set(Event.model_fields)
+    assert len(TypeAdapter(Tools).validate_python(tools)) == len(tools)
+    assert [
+        name for name in (*EVENT_TYPES, TEST_EVENT) if f"`{name}`" not in text_of(ROOT / "docs/integrating.md")
+    ] == []
 
 
 # -- what else is named -----------------------------------------------------------------------------------------------
