@@ -71,7 +71,8 @@ def _invite(mail: Mapping[str, Any], base: str, links: Links) -> Letter:
 
 def _notice(mail: Mapping[str, Any], base: str, links: Links) -> Letter:
     """Words made by whoever queued it: low balance, a payment link, an alert."""
-    return Letter(mail["facts"]["subject"], mail["facts"]["text"])
+    path = mail["facts"].get("path")
+    return Letter(mail["facts"]["subject"], mail["facts"]["text"] + (f"\n{base}{path}\n" if path else ""))
 
 
 COMPOSERS: dict[str, Composer] = {"verify": _verify, "reset": _reset, "invite": _invite, "notice": _notice}

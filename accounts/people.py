@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from accounts.identity import person_hash
+from accounts.mails import has_left, send_mail
 from accounts.tables import free_credit_identities, invitations, mails, organisations, sessions, users
 from billing import ledger
 from billing.posting import Posting
@@ -17,26 +18,6 @@ from config.rows import Read, Row, Rows
 
 SESSION_MS = 14 * 86_400_000
 INVITATION_MS = 7 * 86_400_000
-
-
-def send_mail(
-    rows: Rows, mail_id: str, kind: str, recipient: str, facts: Mapping[str, Any], org_id: str | None, now: int
-) -> None:
-    """Write the intention to send a mail; the worker sends it after the commit."""
-    rows.insert(
-        mails,
-        {
-            "id": mail_id,
-            "org_id": org_id,
-            "kind": kind,
-            "recipient": recipient,
-            "facts": dict(facts),
-            "created_at": now,
-            "due_at": now,
-            "attempts": 0,
-            "sent_at": None,
-        },
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,7 +347,7 @@ class RemoveMember(_OnOrganisation):
 
     def fold(self, rows: Rows, now: int) -> str | None:
         """None when done, else a sentence that says why not."""
-        members = [row for row in rows.find(users, "org_id", self.org_id) if not _removed(row)]
+        members = [row for row in rows.find(users, "org_id", self.org_id) if not has_left(row)]
         row = next((row for row in members if row["id"] == self.user_id), None)
         if row is None:
             return None
@@ -376,10 +357,6 @@ class RemoveMember(_OnOrganisation):
         rows.update(users, self.user_id, {"email": f"removed:{self.user_id}", "password_hash": ""})
         _end_sessions(rows, self.user_id, None, now)
         return None
-
-
-def _removed(user: Row) -> bool:
-    return str(user["email"]).startswith("removed:")
 
 
 def _own(row: Row | None, org_id: str) -> Row | None:

@@ -16,6 +16,8 @@ organisations = Table(
     Column("max_call_duration_seconds", Integer, nullable=True),  # null: the server's MAX_CALL_DURATION_SECONDS
     Column("disclose_ai", Boolean, nullable=False, default=True),
     Column("suspended_at", BigInteger, nullable=True),
+    Column("alert_below_milli_cents", BigInteger, nullable=True),  # null: what two calls of the longest length hold
+    Column("alert_mailed_at", BigInteger, nullable=True),  # null: the next crossing of that line is mailed
     Column("webhook_endpoints", Integer, nullable=False, default=0),  # how many are enabled
     Column("created_at", BigInteger, nullable=False),
 )

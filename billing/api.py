@@ -5,20 +5,23 @@ Invariant: what it shows is read from the ledger at that moment, never from a co
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, StrictInt
 from quart import Blueprint, Response, current_app
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from accounts.auth import caller, require_key
-from accounts.organisations import default_hold
+from accounts.organisations import default_hold, find_organisation
 from billing import shapes
+from billing.alert_commands import SetAlert
 from billing.ledger import list_transfers, read_wallet, sequence_of
+from billing.low_balance import LARGEST_ALERT, line_in_force
 from billing.presenting import transfer_object, wallet_object
 from billing.topup_queries import find_topup, list_topups, topup_object
 from billing.topup_rules import MAXIMUM_CENTS, MINIMUM_CENTS
 from billing.topup_service import topups_service
 from config.database import Database
-from config.errors import not_found
+from config.door import Door
+from config.errors import not_found, refused
 from config.http import Cursor, answer, body_as, query_as
 from config.openapi import asks, fails, gives, takes
 from config.settings import Settings
@@ -38,6 +41,43 @@ async def get_wallet() -> Response:
         hold = await default_hold(connection, org_id, settings)
     assert wallet is not None
     return answer(wallet_object(wallet, hold))
+
+
+class AlertBody(BaseModel, extra="forbid"):
+    """`PATCH /v1/billing/alert`. Milli-cents; null for what two calls hold."""
+
+    alert_below_milli_cents: Annotated[StrictInt, Field(ge=1, le=LARGEST_ALERT, examples=[5_000_000])] | None
+
+
+@blueprint.get("/v1/billing/alert")
+@gives(shapes.LowCreditAlert)
+async def get_alert() -> Response:
+    """The available credit below which the organisation's people are mailed and its endpoints told."""
+    return await _alert(caller().org_id)
+
+
+@blueprint.patch("/v1/billing/alert")
+@takes(AlertBody)
+@gives(shapes.LowCreditAlert)
+@fails("key_is_limited")
+async def set_alert() -> Response:
+    """Change it. Told is who crosses the line: credit that is below it already is news when it next falls below."""
+    who, body = caller(), await body_as(AlertBody)
+    door: Door = current_app.extensions["door"]
+    if await door.submit(SetAlert(who.org_id, body.alert_below_milli_cents, who.key_id)) == "key_is_limited":
+        message = "This API key has limits of its own, so it cannot change the alert. Use the Billing page."
+        raise refused("key_is_limited", message)
+    return await _alert(who.org_id)
+
+
+async def _alert(org_id: str) -> Response:
+    settings: Settings = current_app.extensions["settings"]
+    async with _database().read() as connection:
+        organisation = await find_organisation(connection, org_id)
+        hold = await default_hold(connection, org_id, settings)
+    assert organisation is not None
+    chosen = organisation["alert_below_milli_cents"]
+    return answer({"alert_below_milli_cents": chosen, "in_force_milli_cents": line_in_force(hold, chosen)})
 
 
 @blueprint.get("/v1/billing/transfers")

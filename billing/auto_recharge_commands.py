@@ -7,14 +7,14 @@ look for what is due.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from accounts.people import send_mail
+from accounts.mails import mail_members
 from accounts.tables import organisations, users
 from billing import auto_recharge
 from billing.auto_recharge import PausedReason, Recharge
 from billing.ledger import wallet_in
 from billing.money import dollars_up
 from billing.tables import auto_recharges, stripe_customers, topups
-from billing.topup_rows import ids_from, put_recharge, recharge_in, topup_row
+from billing.topup_rows import put_recharge, recharge_in, topup_row
 from billing.topup_rules import TopupKind, credit_of
 from config.rows import Read, Row, Rows
 
@@ -130,7 +130,6 @@ class MailLink(_OnOrganisation):
         recharge = recharge_in(rows, self.org_id)
         if recharge is None or recharge.link_due_at is None:
             return 0
-        people = [user for user in rows.find(users, "org_id", self.org_id) if user["verified_at"] is not None]
         amount = dollars_up(credit_of(recharge.link_amount_cents or 0))
         why = _WHY.get(recharge.paused_reason or "", "Your card could not be charged.")
         facts = {
@@ -139,10 +138,8 @@ class MailLink(_OnOrganisation):
             f"Pay {amount} here, and it goes on with the card you use:\n\n{self.url}\n\n"
             "The link works for 23 hours. Your calls pause when your credit is used up.\n",
         }
-        for mail_id, user in zip(ids_from(self.base_id), people, strict=False):
-            send_mail(rows, mail_id, "notice", user["email"], facts, self.org_id, now)
         put_recharge(rows, replace(recharge, link_due_at=None, link_amount_cents=None), now)
-        return len(people)
+        return mail_members(rows, self.org_id, self.base_id, facts, now)
 
 
 _WHY = {

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from accounts.tables import organisations
-from billing import auto_recharge
+from billing import auto_recharge, low_balance
 from billing.ledger import wallet_in
-from billing.low_balance import tell_of_wallet
 from billing.rating import Terms
 from billing.tables import auto_recharges, reversals, stripe_events, topups, transfers, wallets
 from billing.topup_rows import (
@@ -170,7 +169,7 @@ class HearReversal:
             Read(reversals, "stripe_payment_intent_id", intent),
             Read(transfers, "source_key", _keys([self.seen.id])),
             Read(auto_recharges, "id", list(self.organisations(located))),
-            Read(organisations, "id", list(self.organisations(located))),
+            *low_balance.reads_for(*self.organisations(located)),
             *_event_reads(self.event),
         )
 
@@ -193,7 +192,7 @@ class HearReversal:
         alerts = settle_reversals(rows, row, ids_from(self.base_id), now)
         if self.terms is not None and organisation is not None:
             after = wallet_in(rows, row["org_id"])
-            tell_of_wallet(rows, organisation, before, after, self.terms, self.seen.id, now)
+            low_balance.tell_of_wallet(rows, organisation, before, after, self.terms, self.seen.id, now)
         return alerts
 
     def _remember(self, rows: Rows, now: int) -> bool:

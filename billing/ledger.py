@@ -12,7 +12,7 @@ from sqlalchemy import func, select, text, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from accounts.tables import organisations
-from billing.low_balance import tell_of_wallet
+from billing import low_balance
 from billing.posting import Posting, Present, Refusal, Transfer, post
 from billing.rating import Terms
 from billing.tables import CHANGES_CREDIT, IS_CREDIT_CHANGE, transfers, wallets
@@ -82,7 +82,7 @@ class Post:
 
     def reads(self, located: Rows) -> Sequence[Read]:
         reads = reads_for(self.posting)
-        return reads if self.terms is None else [*reads, Read(organisations, "id", (self.posting.org_id,))]
+        return reads if self.terms is None else [*reads, *low_balance.reads_for(self.posting.org_id)]
 
     def fold(self, rows: Rows, now: int) -> Transfer | Refusal:
         if self.terms is None:
@@ -91,7 +91,7 @@ class Post:
         outcome = apply(rows, self.posting, now)
         if organisation is not None:
             after = wallet_in(rows, self.posting.org_id)
-            tell_of_wallet(rows, organisation, before, after, self.terms, self.posting.id, now)
+            low_balance.tell_of_wallet(rows, organisation, before, after, self.terms, self.posting.id, now)
         return outcome
 
 

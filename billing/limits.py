@@ -96,8 +96,7 @@ class SetLimits:
         key = rows.get(api_keys, self.key_id) if self.key_id is not None else None
         if rows.get(organisations, self.org_id) is None or (self.key_id and (not key or key["org_id"] != self.org_id)):
             return "not_found"
-        asking = rows.get(spending, self.by_key_id) if self.by_key_id is not None else None
-        if asking is not None and limits_of(asking) != Limits():
+        if is_limited(rows, self.by_key_id):
             return "key_is_limited"
         scope = Scope.ORGANISATION if self.key_id is None else Scope.KEY
         _write(rows, self.org_id, scope, self._scope_id, _spent(rows, self._scope_id))
@@ -107,6 +106,12 @@ class SetLimits:
         if self.action is not None:
             self.action.insert(rows, now)
         return None
+
+
+def is_limited(rows: Rows, key_id: str | None) -> bool:
+    """Whether this API key has limits of its own; its row of `spending` must have been read."""
+    row = None if key_id is None else rows.get(spending, key_id)
+    return row is not None and limits_of(row) != Limits()
 
 
 def limits_of(row: Mapping[str, Any]) -> Limits:

@@ -23,6 +23,13 @@ class Wallet(Shape):
     message: str | None
 
 
+class LowCreditAlert(Shape):
+    """Milli-cents. Null: the alert is about the hold of two calls, and `in_force` says what that is now."""
+
+    alert_below_milli_cents: Annotated[int | None, Field(examples=[5_000_000])]
+    in_force_milli_cents: Annotated[int, Field(examples=[5_000_000])]
+
+
 class Transfer(Shape):
     """A movement of the organisation's credit. `pending_id`: the hold that a settle or release ends."""
 

@@ -12,6 +12,7 @@ from accounts.events import record_account_event
 from accounts.tables import organisations
 from billing import auto_recharge, ledger
 from billing.auto_recharge import Recharge
+from billing.low_balance import rearm_mail
 from billing.posting import Posting, Transfer
 from billing.tables import auto_recharges, reversals, topups
 from billing.topup_queries import topup_object
@@ -101,6 +102,7 @@ def pay_in(rows: Rows, row: Row, payment_intent_id: str, paid_cents: int, ids: I
     )
     organisation = rows.get(organisations, row["org_id"])
     assert organisation is not None, "whoever is credited has a wallet"
+    rearm_mail(rows, organisation)
     record_account_event(rows, organisation, "topup.succeeded", row["id"], {"topup": topup_object(row)}, now)
     recharge = recharge_in(rows, row["org_id"])
     if recharge is not None and recharge.pending_topup_id == row["id"]:

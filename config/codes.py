@@ -161,7 +161,7 @@ CODES: Mapping[str, Code] = {
     ),
     "key_is_limited": Code(
         (403,),
-        "An API key with limits of its own cannot change limits.",
+        "An API key with limits of its own cannot change limits or the low-credit alert.",
         "Use a key without limits, or the dashboard.",
     ),
     "key_monthly_cap_reached": Code(

@@ -1,6 +1,6 @@
-"""Spending limits on the operator's command line.
+"""Spending limits and the low-credit alert on the operator's command line.
 
-Invariant: a limit set by hand leaves a row in the trail that says who did it, when and why.
+Invariant: what is set by hand leaves a row in the trail that says who did it, when and why.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -50,13 +50,13 @@ def _countries(context: click.Context, parameter: click.Parameter, value: str | 
 
 @click.group()
 def limits() -> None:
-    """Spending limits of organisations and API keys."""
+    """Spending limits of organisations and API keys, and the low-credit alert."""
 
 
 @limits.command("show")
 @click.argument("org_id")
 def limits_show(org_id: str) -> None:
-    """The limits of ORG_ID and of its keys, and what they have spent."""
+    """The limits of ORG_ID and of its keys, what they have spent, and below what credit ORG_ID is told."""
     from config.cli import show, through_door
 
     async def work(database: "Database", door: "Door", settings: "Settings") -> Any:
@@ -94,8 +94,34 @@ def limits_set(org_id: str, key_id: str | None, reason: str, operator: str, **gi
     show(through_door(work))
 
 
+@limits.command("alert")
+@click.argument("org_id")
+@click.argument("milli_cents", type=LIMIT)
+@reason_option
+@operator_option
+def limits_alert(org_id: str, milli_cents: int | str, reason: str, operator: str) -> None:
+    """Tell ORG_ID when its available credit falls below MILLI_CENTS; none: below what two calls hold."""
+    from billing.alert_commands import SetAlert
+    from billing.operator_commands import OperatorAction
+    from config.cli import show, through_door
+    from config.clock import new_id
+
+    if milli_cents == 0:
+        raise click.UsageError("must be above 0, or none")
+    chosen = None if isinstance(milli_cents, str) else milli_cents
+    detail = {"alert_below_milli_cents": chosen}
+    action = OperatorAction(new_id(), operator, "alert_set", org_id, reason, org_id, detail)
+
+    async def work(database: "Database", door: "Door", settings: "Settings") -> Any:
+        if await door.submit(SetAlert(org_id, chosen, action=action)) is not None:
+            raise click.ClickException(f"there is no organisation {org_id}")
+        return (await _all_limits(database, org_id))[org_id]
+
+    show(through_door(work))
+
+
 async def _all_limits(database: "Database", org_id: str) -> dict[str, Any]:
-    """By the id of the organisation and of each key that has any."""
+    """By the id of the organisation (with its alert) and of each key that has any."""
     from accounts.organisations import find_organisation
     from billing.limits import limits_object, read_limits
     from billing.spending import Limits, Spent, local_day
@@ -107,4 +133,6 @@ async def _all_limits(database: "Database", org_id: str) -> dict[str, Any]:
             raise click.ClickException(f"there is no organisation {org_id}")
         kept = await read_limits(connection, org_id)
     day = local_day(now_ms(), organisation["timezone"])
-    return {each: limits_object(*kept.get(each, (Limits(), Spent())), day) for each in (org_id, *kept)}
+    shown = {each: limits_object(*kept.get(each, (Limits(), Spent())), day) for each in (org_id, *kept)}
+    shown[org_id]["alert_below_milli_cents"] = organisation["alert_below_milli_cents"]
+    return shown

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from quart import Blueprint, Response, redirect, request
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from accounts.organisations import find_organisation
 from accounts.people import ChangeOrganisation
 from accounts.sessions import Member
 from billing.ledger import list_transfers, sequence_of
@@ -27,7 +28,7 @@ from config.clock import iso, now_ms
 from config.errors import invalid
 from dashboard import billing_view, ledger_view, urls, views, wallet_view
 from dashboard.facts import month_totals, topup_facts, transfer_facts, usage_days, with_calls
-from dashboard.limits_view import SpendingLimits, spending_limits
+from dashboard.limits_view import SpendingLimits, low_credit_alert, spending_limits
 from dashboard.recharge_view import auto_recharge
 from dashboard.web import (
     AnyResponse,
@@ -61,15 +62,19 @@ async def billing_page(
     dialog: Mapping[str, str] | None = None,
     recharge: views.Form | None = None,
     limits: views.Form | None = None,
+    alert: views.Form | None = None,
     status: int = 200,
 ) -> AnyResponse:
-    """The page. With `dialog` (what was entered in it) Add credits is open over it; `recharge` and `limits`: a form
-    with errors."""
+    """The page. With `dialog` (what was entered in it) Add credits is open over it; `recharge`, `limits` and `alert`:
+    a form with errors."""
     person = await who()
     clock = clock_of(person)
     async with database().read() as connection:
         wallet = await wallet_facts(connection, person)
         topups, notices = await _topups(connection, person)
+        organisation = await find_organisation(connection, person.org_id)
+        assert organisation is not None
+        alert_below = organisation["alert_below_milli_cents"]
         view = billing_view.Billing(
             credit=wallet_view.credit(wallet, clock),
             longest_calls=wallet_view.longest_calls(wallet, settings().max_call_duration_seconds),
@@ -79,6 +84,7 @@ async def billing_page(
             free_credit=settings().free_credit_milli_cents,
             rate=settings().rate_milli_cents_per_minute,
             limits=await _limits(connection, person, limits),
+            alert=low_credit_alert(alert_below, wallet.available, wallet.hold, alert),
             auto_recharge=auto_recharge(await find_recharge(connection, person.org_id), recharge, clock)
             if settings().takes_payments
             else None,

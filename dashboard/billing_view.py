@@ -12,7 +12,7 @@ from dashboard import format as fmt
 from dashboard.charts import UsageDay
 from dashboard.format import Clock, When
 from dashboard.ledger_view import Ledger
-from dashboard.limits_view import SpendingLimits
+from dashboard.limits_view import LowCreditAlert, SpendingLimits
 from dashboard.recharge_view import AutoRecharge
 from dashboard.views import Choice, Notice, Paging
 from dashboard.wallet_view import Credit, LongestCall
@@ -114,6 +114,7 @@ class Billing:
     free_credit: int
     rate: int
     limits: SpendingLimits
+    alert: LowCreditAlert
     auto_recharge: AutoRecharge | None = None
     notices: tuple[Notice, ...] = field(default=())
 

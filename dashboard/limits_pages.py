@@ -1,12 +1,13 @@
-"""Spending limits: the organisation's on the Billing page, a key's on its own page.
+"""Spending limits: the organisation's on the Billing page with its low-credit alert, a key's on its own page.
 
-Invariant: limits are changed here by members only, and an empty field lifts one.
+Invariant: both are changed here by members only, and an empty field lifts a limit or sets the usual alert.
 """
 
 from quart import Blueprint, redirect, request
 from werkzeug.datastructures import MultiDict
 
 from accounts.organisations import keys_of
+from billing.alert_commands import SetAlert
 from billing.limits import SetLimits, read_limits
 from billing.spending import Limits, Spent, local_day
 from config.clock import now_ms
@@ -34,6 +35,20 @@ async def set_limits() -> AnyResponse:
         return await billing_page(limits=wanted, status=400)
     await door().submit(SetLimits((await who()).org_id, wanted))
     return redirect(urls.billing(part="limits"), 303)
+
+
+@blueprint.get(urls.ALERT)
+async def alert() -> AnyResponse:
+    return await billing_page()
+
+
+@blueprint.post(urls.ALERT)
+async def set_alert() -> AnyResponse:
+    wanted = limits_view.alert_of({"alert_below": (await request.form).get("alert_below", "")[:LONGEST_ENTRY]})
+    if isinstance(wanted, Form):
+        return await billing_page(alert=wanted, status=400)
+    await door().submit(SetAlert((await who()).org_id, wanted))
+    return redirect(urls.billing(part="alert"), 303)
 
 
 @blueprint.get(f"{urls.API_KEYS}/<key_id>")

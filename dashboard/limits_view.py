@@ -1,13 +1,14 @@
-"""Spending limits of the organisation and of its keys: their form, and what is spent.
+"""Spending limits of the organisation and of its keys, and the low-credit alert: their forms, and how things stand.
 
-Pure. The one invariant: an empty field is no limit, and nothing that is not understood becomes one.
+Pure. The one invariant: an empty field is no limit (or the usual alert), and nothing that is not understood becomes
+one.
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from billing.money import MILLI_CENTS_PER_CENT
+from billing.money import MILLI_CENTS_PER_CENT, dollars_down, dollars_up
 from billing.spending import Limits, Spent
 from dashboard import format as fmt
 from dashboard.views import Choice, Form
@@ -36,6 +37,17 @@ class SpendingLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class LowCreditAlert:
+    """Its form, and in words where the line is and whether credit is below it now."""
+
+    form: Form
+    line: str
+    usual: str
+    """What an empty field means, in dollars."""
+    standing: str
+
+
+@dataclass(frozen=True, slots=True)
 class KeyPage:
     """An API key and what it may spend."""
 
@@ -60,6 +72,30 @@ def spending_limits(
         month=_line(now.month_milli_cents, limits.monthly_cap_milli_cents),
         live=f"{fmt.count(now.open_calls, 'call')}, {fmt.dollars(now.held_milli_cents)} held",
     )
+
+
+def low_credit_alert(alert_below: int | None, available: int, hold: int, form: Form | None = None) -> LowCreditAlert:
+    """`alert_below` and `hold`: milli-cents. `form`: as it came back with an error."""
+    line = 2 * hold if alert_below is None else alert_below
+    below = "Below it now: you are told when it falls below again." if available < line else "Above it now."
+    whose = "your line" if alert_below is not None else "what two calls hold"
+    return LowCreditAlert(
+        form or Form({"alert_below": "" if alert_below is None else _typed(alert_below)}),
+        f"{dollars_up(line)}, {whose}",
+        dollars_up(2 * hold),
+        f"{dollars_down(available)} available. {below}",
+    )
+
+
+def alert_of(values: Mapping[str, str]) -> int | Form | None:
+    """The line that a form asks for in milli-cents (None: the usual one), or the form with what is wrong with it."""
+    typed = values["alert_below"].strip()
+    if not typed:
+        return None
+    cents = typed_cents(typed)
+    if cents is None or not 0 < cents <= LARGEST_CENTS:
+        return Form(values, {"alert_below": "Write an amount in dollars above 0, such as 50, or leave it empty."})
+    return cents * MILLI_CENTS_PER_CENT
 
 
 def summary(limits: Limits) -> str:
@@ -99,17 +135,18 @@ def limits_of(values: Mapping[str, str], countries: Collection[str], everywhere:
 
 
 def _values(limits: Limits) -> dict[str, str]:
-    def shown(milli_cents: int | None) -> str:
-        if milli_cents is None:
-            return ""
-        dollars, cents = divmod(milli_cents // MILLI_CENTS_PER_CENT, 100)
-        return f"{dollars}.{cents:02d}" if cents else str(dollars)
-
+    daily, monthly = limits.daily_cap_milli_cents, limits.monthly_cap_milli_cents
     return {
-        "cap_day": shown(limits.daily_cap_milli_cents),
-        "cap_month": shown(limits.monthly_cap_milli_cents),
+        "cap_day": "" if daily is None else _typed(daily),
+        "cap_month": "" if monthly is None else _typed(monthly),
         "cap_calls": "" if limits.max_concurrent_calls is None else str(limits.max_concurrent_calls),
     }
+
+
+def _typed(milli_cents: int) -> str:
+    """An amount as one would type it."""
+    dollars, cents = divmod(milli_cents // MILLI_CENTS_PER_CENT, 100)
+    return f"{dollars}.{cents:02d}" if cents else str(dollars)
 
 
 def _line(charged: int, cap: int | None) -> str:

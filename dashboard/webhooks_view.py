@@ -17,7 +17,7 @@ EVENTS = {
     "call.no_answer": "Nobody answered",
     "call.busy": "The line was busy",
     "call.canceled": "It was canceled before it was answered",
-    "balance.low": "There is room for one more call",
+    "balance.low": "Credit is low",
     "calls.paused": "There is no room for another call",
     "topup.succeeded": "A payment arrived",
 }

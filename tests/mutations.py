@@ -46,9 +46,6 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         f'{kind}: Kind(-1, "revenue"), | 1 plus 1': "only the sign of a sign counts"
         for kind in ("HOLD", "SETTLE", "RELEASE")
     },
-    "billing.low_balance": {
-        "_SEVERITY = {WalletStatus.OK: 0, WalletStatus.LOW: 1, WalletStatus.PAUSED: 2} | 2 plus 1": "the same order",
-    },
     "voice.connected_time": {
         "if verdict is None or VERDICT_STRENGTH[fact.verdict] > VERDICT_STRENGTH[verdict]: | Gt turned": (
             "as strong as it is only the same verdict"

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from accounts.tables import organisations
-from billing import ledger, limits
-from billing.low_balance import tell_of_wallet
+from billing import ledger, limits, low_balance
 from billing.posting import HOLD, Posting, Transfer
 from billing.rating import Terms, hold_milli_cents
 from billing.tables import transfers
@@ -85,6 +84,7 @@ class CreateCall:
     def reads(self, located: Rows) -> Sequence[Read]:
         reads = [
             *limits.reads_for(self.org_id, self._key),
+            *low_balance.reads_for(self.org_id),
             Read(calls, "id", (self.call_id,)),
             Read(calls, "unresolved_pair", (self._pair,)),
             Read(numbers, "e164", (self.from_number,)),
@@ -115,7 +115,8 @@ class CreateCall:
         assert organisation is not None
         rows.insert(calls, {**self._kept(organisation, self._agent(rows)), **row_of(call)})
         tell(rows, call, effects, now)
-        tell_of_wallet(rows, organisation, wallet, ledger.wallet_in(rows, self.org_id), terms, self._hold_key, now)
+        after = ledger.wallet_in(rows, self.org_id)
+        low_balance.tell_of_wallet(rows, organisation, wallet, after, terms, self._hold_key, now)
         self._remember_key(rows, now)
         return Moved(call, effects)
 

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
-from uuid import UUID, uuid5
 
-from accounts.people import send_mail
-from accounts.tables import organisations, users
-from billing import ledger
+from accounts.mails import mail_members
+from accounts.tables import organisations
+from billing import ledger, low_balance
 from billing.low_balance import tell_of_wallet
 from billing.money import MILLI_CENTS_PER_CENT, dollars_down, dollars_up
 from billing.posting import HOLD, RELEASE, SETTLE, Posting, Refusal, Transfer
@@ -78,7 +77,7 @@ class BuyNumber:
         return (self.org_id,)
 
     def reads(self, located: Rows) -> Sequence[Read]:
-        reads = [Read(organisations, "id", (self.org_id,)), Read(numbers, "e164", (self.e164,))]
+        reads = [*low_balance.reads_for(self.org_id), Read(numbers, "e164", (self.e164,))]
         return (*reads, *ledger.reads_for(self._hold(0)))
 
     def _hold(self, amount: int) -> Posting:
@@ -228,8 +227,7 @@ class TendNumber(_OnNumber):
             *self.locate(),
             Read(numbers, "e164", (row["e164"],)),
             Read(agent_numbers, "number_id", (self.number_id,)),
-            Read(users, "org_id", (row["org_id"],)),
-            Read(organisations, "id", (row["org_id"],)),
+            *low_balance.reads_for(row["org_id"]),
         )
 
     def fold(self, rows: Rows, now: int) -> Tended:
@@ -283,9 +281,5 @@ class TendNumber(_OnNumber):
             self._notify(rows, row, "unpaid", text, now)
 
     def _notify(self, rows: Rows, row: Row, kind: str, text: str, now: int) -> None:
-        for user in rows.find(users, "org_id", row["org_id"]):
-            if user["verified_at"] is not None and not user["email"].startswith("removed:"):
-                # The same notice has the same id, however often this is folded.
-                mail_id = str(uuid5(UUID(self.hold_id), f"{kind}:{user['id']}"))
-                facts = {"subject": f"Your number {row['e164']} is {kind}", "text": f"{text}\n"}
-                send_mail(rows, mail_id, "notice", user["email"], facts, row["org_id"], now)
+        facts = {"subject": f"Your number {row['e164']} is {kind}", "text": f"{text}\n"}
+        mail_members(rows, row["org_id"], f"{self.hold_id}:{kind}", facts, now)

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from accounts.tables import organisations
-from billing import ledger, limits
-from billing.low_balance import tell_of_wallet
+from billing import ledger, limits, low_balance
 from billing.posting import HOLD, Posting, Refusal
 from billing.rating import Terms, hold_milli_cents
 from billing.tables import spending, transfers
@@ -56,6 +55,7 @@ class ReceiveCall:
             *self.locate(),
             *answering.reads_for(active_number(located, self.to_number), self.from_number),
             *(read for org_id in self.organisations(located) for read in limits.reads_for(org_id, None)),
+            *low_balance.reads_for(*self.organisations(located)),
             Read(transfers, "source_key", (f"{self.call_id}:hold",)),
         )
 
@@ -87,7 +87,8 @@ class ReceiveCall:
         organisation = rows.get(organisations, call.org_id)
         assert organisation is not None
         terms = Terms(self.rate_milli_cents_per_minute, self.default_max_duration_seconds)
-        tell_of_wallet(rows, organisation, wallet, ledger.wallet_in(rows, call.org_id), terms, key, now)
+        after = ledger.wallet_in(rows, call.org_id)
+        low_balance.tell_of_wallet(rows, organisation, wallet, after, terms, key, now)
         return Moved(call, effects)
 
     def _refusal(self, rows: Rows, number: Row, now: int) -> tuple[str, str] | None:

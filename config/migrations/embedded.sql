@@ -1,4 +1,4 @@
--- Made from the migrations with this digest, by `make schema`: 3cab4028a91b759faa9059ddba21a7a8857bf03139c9f9a5609e425123812297
+-- Made from the migrations with this digest, by `make schema`: 64c0fecba8577f0555459f371462af591c51f1e0e6b376ac4feaeb62a3d36784
 CREATE TABLE agent_numbers (
 	id TEXT NOT NULL, 
 	org_id VARCHAR(36) NOT NULL, 
@@ -345,6 +345,8 @@ CREATE TABLE organisations (
 	max_call_duration_seconds INTEGER, 
 	disclose_ai BOOLEAN NOT NULL, 
 	suspended_at BIGINT, 
+	alert_below_milli_cents BIGINT, 
+	alert_mailed_at BIGINT, 
 	webhook_endpoints INTEGER NOT NULL, 
 	created_at BIGINT NOT NULL, 
 	CONSTRAINT pk_organisations PRIMARY KEY (id)

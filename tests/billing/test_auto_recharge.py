@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
 from accounts.tables import mails, users
 from billing.auto_recharge import Recharge
@@ -115,6 +115,7 @@ async def test_a_decline_is_repeated_later_and_the_fourth_pauses_and_mails_a_lin
 async def test_authentication_required_pauses_at_once_and_the_mailed_link_mends_it(shop: Shop) -> None:
     await with_card(shop)
     await confirm_people(shop)
+    await has_left(shop, "u2")
     await shop.do("settings", off_session_outcomes=["authentication_required"])
     counts = await shop.upkeep.recharge()
     assert (counts["failed"], counts["mailed"]) == (1, 1)
@@ -122,6 +123,7 @@ async def test_authentication_required_pauses_at_once_and_the_mailed_link_mends_
     assert not await shop.upkeep.recharge()  # one mail
     (mail,) = await letters(shop)
     assert "did not go through" in mail["facts"]["subject"]
+    assert not mail["recipient"].startswith("removed:")
     link = next(word for word in mail["facts"]["text"].split() if word.startswith("http"))
     await shop.delivered()
     await shop.do(f"sessions/{link.rpartition('/')[2]}/pay")
@@ -135,6 +137,13 @@ async def test_authentication_required_pauses_at_once_and_the_mailed_link_mends_
 
 async def confirm_people(shop: Shop) -> None:
     await shop.server.database.write(lambda connection: connection.execute(update(users).values(verified_at=1)))
+
+
+async def has_left(shop: Shop, user_id: str) -> None:
+    """Somebody who had confirmed the address and was removed: the row stays, and is written to no more."""
+    gone = {"id": user_id, "org_id": shop.org.id, "email": f"removed:{user_id}", "password_hash": ""}
+    adding = insert(users).values({**gone, "verified_at": 1, "created_at": 0})
+    await shop.server.database.write(lambda connection: connection.execute(adding))
 
 
 async def letters(shop: Shop) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from dashboard import billing_view, calls_view, ledger_view, recharge_view, urls, views, wallet_view
+from dashboard import billing_view, calls_view, ledger_view, limits_view, recharge_view, urls, views, wallet_view
 from dashboard.call_view import call_page
 from dashboard.charts import UsageDay
 from dashboard.receipt_view import Evidence
@@ -51,6 +51,8 @@ def billing(
     is_new: bool = False,
     entries: int = 3,
     recharge: recharge_view.AutoRecharge = fx.RECHARGE_OFF,
+    chosen: int | None = None,
+    alert: views.Form | None = None,
 ) -> billing_view.Billing:
     days = fx.NOVEMBER if period == "2026-11" else fx.LAST_30_DAYS
     if is_new:
@@ -79,6 +81,7 @@ def billing(
         free_credit=500_000,
         rate=fx.RATE,
         limits=ws.LIMITS,
+        alert=limits_view.low_credit_alert(chosen, wallet.available, wallet.hold, alert),
         notices=notices,
     )
 
@@ -91,8 +94,8 @@ def _billing_page(name: str, wallet: wallet_view.WalletFacts, *notices: views.No
         return render("billing.html", page=shell, billing=billing(wallet, *notices, **more))
 
 
-_billing_page("billing", fx.OK, entries=99, recharge=fx.RECHARGE_ON)
-_billing_page("billing-30-days", fx.OK, period="30d", recharge=fx.RECHARGE_WRONG)
+_billing_page("billing", fx.OK, entries=99, recharge=fx.RECHARGE_ON, chosen=5_000_000)
+_billing_page("billing-30-days", fx.OK, period="30d", recharge=fx.RECHARGE_WRONG, alert=ws.WRONG_ALERT)
 _billing_page("billing-low", fx.LOW, views.payment_pending(2_500_000), recharge=fx.RECHARGE_WITHOUT_CARD)
 _billing_page("billing-paused", fx.PAUSED, views.payment_left(), recharge=fx.RECHARGE_PAUSED)
 _billing_page("billing-below-zero", fx.BELOW_ZERO, views.disputed(2_500_000))

@@ -36,6 +36,35 @@ async def test_what_is_no_limit_is_said_beside_its_field_and_nothing_is_saved(to
     assert "$0.00, no cap" in visitor.text
 
 
+async def test_the_low_credit_alert_is_set_on_the_billing_page(town: Town) -> None:
+    visitor = await town.member("dana@example.com")
+    await visitor.get("/billing")
+    assert "$6.00, what two calls hold" in visitor.text
+    assert "Below it now: you are told when it falls below again." in visitor.text  # $5.00 of free credit
+    saved = await visitor.post("/billing/alert", alert_below="4.50")
+    assert (saved.status_code, saved.headers["Location"]) == (303, "/billing#alert")
+    await visitor.get("/billing")
+    assert "$4.50, your line" in visitor.text
+    assert "$5.00 available. Above it now." in visitor.text
+    assert 'value="4.50"' in visitor.page
+    await visitor.post("/billing/alert", alert_below=" ")
+    await visitor.get("/billing")
+    assert "$6.00, what two calls hold" in visitor.text
+
+
+async def test_what_is_no_amount_is_said_beside_the_alert_and_not_saved(town: Town) -> None:
+    visitor = await town.member("dana@example.com")
+    await visitor.get("/billing")
+    for wrong in ("fifty", "-1", "0", "0.001", "1e3", "10000000.01"):
+        refused = await visitor.post("/billing/alert", alert_below=wrong)
+        assert refused.status_code == 400, wrong
+        assert "Write an amount in dollars above 0, such as 50, or leave it empty." in visitor.text
+        assert f'value="{wrong}"' in visitor.page
+    assert (await visitor.send("/billing/alert", {"alert_below": "1"})).status_code == 403  # no proof of our own form
+    await visitor.get("/billing/alert")  # where a form with an error stays, and is fetched again
+    assert "$6.00, what two calls hold" in visitor.text
+
+
 async def test_a_keys_limits_are_set_on_its_own_page(town: Town) -> None:
     visitor = await town.member("dana@example.com")
     await visitor.get("/api-keys")

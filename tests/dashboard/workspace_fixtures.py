@@ -6,7 +6,7 @@ from dataclasses import replace
 from billing.spending import Limits, Spent
 from dashboard import calls_view, urls, wallet_view
 from dashboard.agent_form import agent_form
-from dashboard.limits_view import KeyPage, spending_limits
+from dashboard.limits_view import KeyPage, alert_of, spending_limits
 from dashboard.views import Choice, Form, Paging
 from dashboard.webhooks_view import (
     Attempt,
@@ -245,6 +245,8 @@ SETTINGS = SettingsPage(
 _DAY, _REGIONS = "2026-11-23", ("US", "CA")
 _SPENT = Spent(2, 600_000, _DAY, 412_500, 1_830_000)
 LIMITS = spending_limits(urls.LIMITS, Limits(None, 20_000_000, 10, None), _SPENT, _DAY, _REGIONS)
+_ALERT = alert_of({"alert_below": "fifty"})
+WRONG_ALERT = _ALERT if isinstance(_ALERT, Form) else None
 KEY = KeyPage(
     "k1",
     "Booking server",

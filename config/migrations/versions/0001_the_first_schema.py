@@ -384,6 +384,8 @@ def upgrade() -> None:
         sa.Column("max_call_duration_seconds", sa.Integer(), nullable=True),
         sa.Column("disclose_ai", sa.Boolean(), nullable=False),
         sa.Column("suspended_at", sa.BigInteger(), nullable=True),
+        sa.Column("alert_below_milli_cents", sa.BigInteger(), nullable=True),
+        sa.Column("alert_mailed_at", sa.BigInteger(), nullable=True),
         sa.Column("webhook_endpoints", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_organisations")),
