@@ -3,18 +3,21 @@
 Added: from a caller's final words to the first text of the answer, both at the carrier's end of a real socket, less
 what the server's client of the model took from its call to the first words. Carrier and model are in this process,
 the server in another; the model begins after 150 ms and says a word every 20 ms. Every conversation is an inbound
-call that a signed webhook opened, with speaker events and reports of what has sounded.
+call that a signed webhook opened, with speaker events and reports of what has sounded. The bare relay beside it (see
+`relay_bare.py`) is what server, client and machine take for the same, and nothing of ours.
 """
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import psutil  # type: ignore[import-untyped]
@@ -29,6 +32,7 @@ from tests.servers import Installation, free_port, installation
 MOST_MS = {50: 5.0, 200: 20.0}
 """Conversations → what may be added at p99."""
 MOST = "what it may be"
+BARE = "a bare relay"
 SETTLE_SECONDS = 1.0
 
 
@@ -40,7 +44,7 @@ class Level:
     seconds: float
 
 
-LEVELS = (Level(1, 1, 40), Level(50, 5, 40), Level(200, 5, 40))
+LEVELS = (Level(1, 1, 30), Level(50, 5, 30), Level(200, 5, 30))
 QUICK_LEVELS = (Level(1, 1, 4), Level(10, 2, 6))
 
 
@@ -51,30 +55,45 @@ class _Measured:
     live_bytes: float  # for each conversation that has gone on for a while
 
 
+Measure = Callable[[Level, Path, Path], Coroutine[Any, Any, _Measured]]
+
+
 def added(quick: bool) -> list[Result]:
     return [result for level in (QUICK_LEVELS if quick else LEVELS) for result in _results(level)]
 
 
 def _results(level: Level) -> list[Result]:
     with tempfile.TemporaryDirectory() as directory:
-        times = Path(directory) / "times.json"
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            measured = runner.run(_measure(level, Path(directory), times))
-        model_ms: dict[str, float] = json.loads(times.read_text())
-    turns = [(total, model_ms[reference]) for reference, total in measured.total_ms.items()]
+        measured, ours_ms, model_ms = _run(level, Path(directory) / "ours", _measure)
+        _, bare_ms, _ = _run(level, Path(directory) / "bare", _measure_bare)
     at = f"{level.conversations} conversations"
-    print(f"  {at}: {len(turns)} turns", file=sys.stderr, flush=True)
+    print(f"  {at}: {len(ours_ms)} turns, {len(bare_ms)} of the bare relay", file=sys.stderr, flush=True)
     found = []
     for percent in (50, 99):
-        references = {"the model's client to its first words": percentile([model for _, model in turns], percent)}
+        references = {
+            BARE: percentile(bare_ms, percent),
+            "the model's client to its first words": percentile(model_ms, percent),
+        }
         aims: dict[str, Aim] = {}
         if percent == 99 and level.conversations in MOST_MS:
             references[MOST] = MOST_MS[level.conversations]
             aims[MOST] = Aim(1, least=False)
-        ours = percentile([total - model for total, model in turns], percent)
-        found.append(Result(f"added by the relay, {at}, p{percent}", ours, references, "ms", aims))
+        found.append(
+            Result(f"added by the relay, {at}, p{percent}", percentile(ours_ms, percent), references, "ms", aims)
+        )
     kept = {"a socket without one": measured.waiting_bytes / 1024}
     return [*found, Result(f"memory of a conversation, {at}", measured.live_bytes / 1024, kept, "KiB")]
+
+
+def _run(level: Level, directory: Path, measure: Measure) -> tuple[_Measured, list[float], list[float]]:
+    """Also, of each turn, what was added to the model, and what its client took (milliseconds)."""
+    directory.mkdir()
+    times = directory / "times.json"
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        measured = runner.run(measure(level, directory, times))
+    model_ms: dict[str, float] = json.loads(times.read_text())
+    added_ms = [total - model_ms[reference] for reference, total in measured.total_ms.items()]
+    return measured, added_ms, [model_ms[reference] for reference in measured.total_ms]
 
 
 async def _measure(level: Level, directory: Path, times: Path) -> _Measured:
@@ -95,8 +114,23 @@ async def _measure(level: Level, directory: Path, times: Path) -> _Measured:
             await asyncio.gather(*talking)
             for caller in callers:
                 await caller.hang_up()
-    total_ms = {reference: ms for caller in callers for reference, ms in caller.total_ms.items()}
-    return _Measured(total_ms, waiting / level.conversations, live / level.conversations)
+    return _Measured(_total_ms(callers), waiting / level.conversations, live / level.conversations)
+
+
+async def _measure_bare(level: Level, directory: Path, times: Path) -> _Measured:
+    model, port = free_port(), free_port()
+    async with outside(model), aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        module = ("tests.benchmarks.relay_bare", str(port), str(times), f"http://127.0.0.1:{model}/v1")
+        with _process(directory, port, {**os.environ}, *module):
+            url = f"http://127.0.0.1:{port}"
+            await Caller(session, url).talk("", 0.1, _in(2))
+            callers, end = [Caller(session, url) for _ in range(level.conversations)], _in(level.seconds)
+            await asyncio.gather(*(caller.talk("", level.apart_seconds, end) for caller in callers))
+    return _Measured(_total_ms(callers), 0, 0)
+
+
+def _total_ms(callers: list[Caller]) -> dict[str, float]:
+    return {reference: ms for caller in callers for reference, ms in caller.total_ms.items()}
 
 
 def _in(seconds: float) -> float:
@@ -130,12 +164,20 @@ def _serving(directory: Path, outside_url: str, times: Path) -> Iterator[tuple[I
     with installation(directory, outside_url, **environment) as installed:
         created = installed.run("org", "create", "Bench", "--email", "b@example.com", "--password", "a long sentence")
         installed.run("number", "import", json.loads(created.stdout)["org_id"], NUMBER)
-        command = [sys.executable, "-m", "tests.benchmarks.relay_server", str(installed.port), str(times)]
-        with (directory / "server.log").open("wb") as log:
-            process = subprocess.Popen(command, env=installed.environment, stdout=log, stderr=log)
-        try:
-            await_port(installed.port)
+        module = ("tests.benchmarks.relay_server", str(installed.port), str(times))
+        with _process(directory, installed.port, installed.environment, *module) as process:
             yield installed, psutil.Process(process.pid)
-        finally:
-            process.terminate()
-            process.wait(60)
+
+
+@contextmanager
+def _process(
+    directory: Path, port: int, environment: Mapping[str, str], *module: str
+) -> Iterator["subprocess.Popen[bytes]"]:
+    with (directory / "server.log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", *module], env=environment, stdout=log, stderr=log)
+    try:
+        await_port(port)
+        yield process
+    finally:
+        process.terminate()
+        process.wait(60)

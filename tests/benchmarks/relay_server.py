@@ -9,7 +9,8 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,19 @@ async def _timed(
     return await _answer(self, messages, tools, tool_choice, max_tokens, delivered)
 
 
-def main(port: str, file: str) -> None:
+@contextmanager
+def watched(file: str) -> Iterator[None]:
+    """Watch the model meanwhile, then write the times."""
     LanguageModel.answer = _timed  # type: ignore[method-assign]
     try:
-        command(["serve", "--port", port], standalone_mode=False)
+        yield
     finally:
         Path(file).write_text(json.dumps(_first_words_ms))
+
+
+def main(port: str, file: str) -> None:
+    with watched(file):
+        command(["serve", "--port", port], standalone_mode=False)
 
 
 if __name__ == "__main__":
