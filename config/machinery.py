@@ -39,7 +39,7 @@ from webhooks.sender import Sender
 log = structlog.get_logger(__name__)
 
 SHUTDOWN_SECONDS = 20
-GARBAGE_THRESHOLDS = 2_000, 10, 50
+GARBAGE_THRESHOLDS = 1_000, 10, 100
 """Python's own (700, 10, 10) look through everything that lives, 60 ms with 200 conversations, every few seconds. Turns
 and requests leave next to nothing in cycles, a closed connection about 90 objects."""
 
