@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from accounts.tables import api_keys, invitations, organisations, users
 from billing.rating import hold_milli_cents
+from billing.tables import wallets
 from config.settings import Settings
 
 
@@ -18,6 +19,28 @@ async def default_hold(connection: AsyncConnection, org_id: str, settings: Setti
     query = select(organisations.c.max_call_duration_seconds).where(organisations.c.id == org_id)
     longest = (await connection.execute(query)).scalar_one()
     return hold_milli_cents(longest or settings.max_call_duration_seconds, settings.rate_milli_cents_per_minute)
+
+
+async def list_organisations(connection: AsyncConnection, *, email: str | None, limit: int) -> list[dict[str, Any]]:
+    """For the operator, newest first; with `email` (normalised) that member's alone. Milli-cents."""
+    query = select(organisations, wallets.c.balance, wallets.c.held).join(wallets, wallets.c.id == organisations.c.id)
+    if email is not None:
+        query = query.where(organisations.c.id.in_(select(users.c.org_id).where(users.c.email == email)))
+    found = (await connection.execute(query.order_by(organisations.c.id.desc()).limit(limit))).mappings().all()
+    of_these = select(users.c.org_id, users.c.email).where(users.c.org_id.in_([row["id"] for row in found]))
+    members = (await connection.execute(of_these.order_by(users.c.id))).all()
+    return [
+        {
+            "org_id": row["id"],
+            "name": row["name"],
+            "emails": [member.email for member in members if member.org_id == row["id"]],
+            "balance_milli_cents": row["balance"],
+            "held_milli_cents": row["held"],
+            "suspended_at": row["suspended_at"],
+            "created_at": row["created_at"],
+        }
+        for row in found
+    ]
 
 
 async def find_user(connection: AsyncConnection, email: str) -> dict[str, Any] | None:

@@ -65,6 +65,8 @@ def batch() -> None:
 @base_url_option
 def run(file: Any, skip_refused: bool, yes: bool, as_json: bool, base_url: str, **options: Any) -> None:
     """Call the numbers in FILE (CSV: the column `to`, other columns are what the agent may know)."""
+    if not options["agent_id"] and not options["prompt"]:
+        raise click.UsageError("say who calls with --agent, or what to do with --prompt")
     content = file.read()
     query = {name: str(value) for name, value in options.items() if value is not None}
     query |= {"skip_refused": "true"} if skip_refused else {}
@@ -72,6 +74,11 @@ def run(file: Any, skip_refused: bool, yes: bool, as_json: bool, base_url: str, 
         quote = _ask(client, "POST", "/v1/batches/quote", content, query)
         for line in quote_lines(quote):
             click.echo(line, err=True)
+        if quote["code"] is not None:
+            from voice.batch_service import NOT_ONES_OWN
+
+            if quote["code"] in NOT_ONES_OWN:  # and said why; nothing would be made
+                raise SystemExit(1)
         if not quote["calls"]:
             raise click.ClickException("there is nobody to call")
         unlisted = [row for row in quote["refused"] if row["code"] != "number_not_allowed"]
@@ -221,8 +228,8 @@ def quote_lines(quote: Mapping[str, Any]) -> Iterator[str]:
     from billing.money import dollars_down, dollars_up
 
     hold, worst = dollars_up(quote["hold_milli_cents"]), dollars_up(quote["worst_case_milli_cents"])
-    calls, minutes = _count(quote["calls"], "call"), quote["max_duration_seconds"] / 60
-    yield f"{calls} of {minutes:g} minutes at most. Each holds {hold}; all cost {worst} at most."
+    calls, minutes = _count(quote["calls"], "call"), _count(quote["max_duration_seconds"] / 60, "minute")
+    yield f"{calls} of {minutes} at most. Each holds {hold}; all cost {worst} at most."
     room = _count(quote["calls_at_once"], "call")
     yield f"Your wallet has {dollars_down(quote['available_milli_cents'])}: room for {room} of this batch at once."
     if quote["message"]:
@@ -240,5 +247,5 @@ def _refused_lines(data: Mapping[str, Any]) -> Iterator[str]:
             yield f"  and {count - REFUSED_SHOWN} more"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def _count(number: float, noun: str) -> str:
+    return f"{number:,g} {noun}{'' if number == 1 else 's'}"

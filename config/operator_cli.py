@@ -175,6 +175,24 @@ def backup(file: Path) -> None:
         raise click.ClickException(str(reason)) from None
 
 
+@click.command("list")
+@click.option("--email", help="Of the member with this address alone.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 1000))
+def org_list(email: str | None, limit: int) -> None:
+    """Organisations with their members and wallets, newest first."""
+    from accounts.organisations import list_organisations
+    from config.cli import show, through_door
+    from config.clock import iso
+
+    async def work(database: "Database", door: "Door", settings: "Settings") -> Any:
+        async with database.read() as connection:
+            rows = await list_organisations(connection, email=email and email.strip().lower(), limit=limit)
+        moments = ("created_at", "suspended_at")
+        return {"data": [{**row, **{name: iso(row[name]) for name in moments}} for row in rows]}
+
+    show(through_door(work))
+
+
 @click.command("suspend")
 @click.argument("org_id")
 @reason_option
@@ -220,7 +238,7 @@ def register(main: click.Group, org: click.Group) -> None:
         main.add_command(command)
     for command in (backup, credit, topup, trail):
         main.add_command(command)
-    for command in (org_suspend, org_resume):
+    for command in (org_list, org_suspend, org_resume):
         org.add_command(command)
 
 

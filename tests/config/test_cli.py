@@ -204,6 +204,18 @@ asyncio.run(Database({postgres_url!r}).write(lambda c: c.execute(text("create sc
     assert fault_of(place.run("key", "create", "x", "--name", "n", check=False)) == "there is no organisation x"
 
 
+def test_organisations_are_found_by_their_members(place: Installation) -> None:
+    acme = json_of(place.run("org", "create", "Acme", *EMAIL))["org_id"]
+    other = json_of(place.run("org", "create", "Other", "--email", "ben@example.com", "--password", "correct horse"))
+    place.run("credit", "adjust", acme, "-400000", "--reason", "x")
+    place.run("org", "suspend", other["org_id"], "--reason", "x")
+    every = json_of(place.run("org", "list"))["data"]
+    assert [(row["org_id"], row["suspended_at"] is None) for row in every] == [(other["org_id"], False), (acme, True)]
+    [found] = json_of(place.run("org", "list", "--email", " ANN@example.com"))["data"]
+    assert (found["name"], found["emails"], found["balance_milli_cents"]) == ("Acme", ["ann@example.com"], 100_000)
+    assert json_of(place.run("org", "list", "--email", "nobody@example.com")) == {"data": []}
+
+
 def test_an_organisation_is_made_quickly_in_an_empty_folder(place: Installation) -> None:
     """In processor time, the best of three; on a machine that is busy or slow, by as much as it is."""
     path = Path(place.database_url.partition("///")[2])

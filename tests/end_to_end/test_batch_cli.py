@@ -15,7 +15,7 @@ from tests.end_to_end.conftest import Site
 from tests.servers import BIN
 
 HUMAN, BUSY, NEVER_ENDS = "+14155550130", "+14155550133", "+14155550149"
-AT_ONCE = ("--window", "any", "--max-duration", "60")
+AT_ONCE = ("--window", "any", "--max-duration", "60", "--prompt", "Hello")
 
 
 @pytest.fixture
@@ -51,8 +51,8 @@ def batches(site: Site) -> int:
 
 
 def test_it_shows_the_quote_asks_and_calls_everybody(site: Site, file: Path) -> None:
-    done = run(site, "run", str(file), *AT_ONCE, "--prompt", "Hello", "--calls-per-second", "10", said="y\n")
-    assert "2 calls of 1 minutes at most. Each holds $0.05; all cost $0.10 at most." in done.stderr
+    done = run(site, "run", str(file), *AT_ONCE, "--calls-per-second", "10", said="y\n")
+    assert "2 calls of 1 minute at most. Each holds $0.05; all cost $0.10 at most." in done.stderr
     assert "Call 2 numbers?" in done.stderr
     last = done.stdout.splitlines()[-1]
     assert "2 of 2; 1 completed, 1 busy; $0.0" in last
@@ -79,17 +79,25 @@ def test_lines_that_cannot_be_called_are_named(site: Site, file: Path) -> None:
     assert made["progress"] == {"total": 1, "waiting": 0, "calling": 0, "done": 1, "skipped": 0, "canceled": 0}
 
 
+def test_it_does_not_ask_about_what_nobody_could_call(site: Site, file: Path) -> None:
+    nobody = run(site, "run", str(file), "--window", "any", code=1)
+    assert "--agent" in nobody.stderr
+    unknown = run(site, "run", str(file), "--window", "any", "--agent", "nope", said="y\n", code=1)
+    assert "agent nope not found" in unknown.stderr
+    assert "[y/N]" not in unknown.stderr
+
+
 def test_a_wrong_file_or_option_is_one_line(site: Site, file: Path) -> None:
-    assert "must be like 09:00-17:00" in run(site, "run", str(file), "--window", "noon", code=1).stderr
+    assert "must be like 09:00-17:00" in run(site, "run", str(file), *AT_ONCE, "--window", "noon", code=1).stderr
     file.write_text("number\n1\n")
-    assert "one of them must be `to`" in run(site, "run", str(file), code=1).stderr
+    assert "one of them must be `to`" in run(site, "run", str(file), *AT_ONCE, code=1).stderr
     assert "not found" in run(site, "show", "unknown", code=1).stderr
 
 
 def test_who_stops_watching_leaves_it_running_and_is_told_how_to_pause_it(site: Site, file: Path) -> None:
     file.write_text(f"to\n{NEVER_ENDS}\n{HUMAN}\n")
     ours, theirs = pty.openpty()
-    slowly = ("--window", "any", "--max-concurrent", "1")
+    slowly = ("--window", "any", "--max-concurrent", "1", "--prompt", "Hello")
     command = [str(BIN / "callingbox-server"), "batch", "run", str(file), *slowly, "--yes"]
     surroundings = {**environment(site), "TERM": "xterm", "LANG": "C.UTF-8", "PYTHONUTF8": "1"}
     with subprocess.Popen(command, env=surroundings, stdout=theirs, stderr=-1, text=True) as process:
