@@ -6,6 +6,7 @@ Invariant: amounts are milli-cents and say so in their names; times are ISO 8601
 from collections.abc import Mapping
 from typing import Any
 
+from billing.money import dollars_exact
 from billing.wallet import Wallet, WalletStatus, pause_message
 from config.clock import iso
 
@@ -42,3 +43,12 @@ def transfer_object(row: Mapping[str, Any]) -> dict[str, Any]:
         "reason": row["reason"],
         "created_at": iso(row["created_at"]),
     }
+
+
+def movement_words(amount: int, held_delta: int) -> str:
+    """For people: what a transfer moved, and what it gave back of a hold. Milli-cents."""
+    returned = -held_delta - amount
+    if returned <= 0:
+        return dollars_exact(amount)
+    back = f"{dollars_exact(returned)} of the hold given back"
+    return f"{dollars_exact(amount)}, {back}" if amount else back

@@ -118,7 +118,8 @@ def _happened(call: Mapping[str, Any], receipt: Mapping[str, Any]) -> Iterator[t
     for row in receipt["timeline"]:
         yield row["arrived_at"], {**about, "event": f"{row['source']}.{row['kind']}", "said": row["said"]}
     for row in receipt["transfers"]:
-        money = {"amount_milli_cents": row["amount_milli_cents"], "transfer_id": row["id"]}
+        moved = {name: row[name] for name in ("amount_milli_cents", "held_delta_milli_cents")}
+        money = {**moved, "transfer_id": row["id"]}
         yield row["created_at"], {**about, "event": f"money.{row['kind']}", **money}
     if receipt["reason"] is not None:
         outcome = {"reason": receipt["reason"], "charge_milli_cents": receipt["charge_milli_cents"]}
@@ -128,11 +129,12 @@ def _happened(call: Mapping[str, Any], receipt: Mapping[str, Any]) -> Iterator[t
 def line(event: Mapping[str, Any]) -> str:
     """For people: the time in UTC, the call, what happened."""
     from billing.money import dollars_exact
+    from billing.presenting import movement_words
 
     if "said" in event:
         words = ", ".join(f"{name} {value}" for name, value in event["said"].items())
     elif "reason" in event:
         words = f"{event['reason']}, {dollars_exact(event['charge_milli_cents'])}"
     else:
-        words = dollars_exact(event["amount_milli_cents"])
+        words = movement_words(event["amount_milli_cents"], event["held_delta_milli_cents"])
     return f"{event['at'][11:23]}  {event['call_id']}  {event['event']:<18} {words}"

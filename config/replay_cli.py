@@ -72,9 +72,11 @@ def _decision(step: Mapping[str, Any]) -> str:
 
 def _money(step: Mapping[str, Any]) -> str:
     from billing.money import dollars_exact
+    from billing.presenting import movement_words
 
     balance, held = dollars_exact(step["balance_after_milli_cents"]), dollars_exact(step["held_after_milli_cents"])
-    return f"{step['kind']} {dollars_exact(step['amount_milli_cents'])} (then balance {balance}, held {held})"
+    words = movement_words(step["amount_milli_cents"], step["held_delta_milli_cents"])
+    return f"{step['kind']} {words} (then balance {balance}, held {held})"
 
 
 _WORDS = {"evidence": _evidence, "decision": _decision, "money": _money}

@@ -49,6 +49,7 @@ def replay_object(
                 "step": "money",
                 "kind": row["kind"],
                 "amount_milli_cents": row["amount"],
+                "held_delta_milli_cents": row["held_delta"],
                 "balance_after_milli_cents": row["balance_after"],
                 "held_after_milli_cents": row["held_after"],
             }

@@ -82,6 +82,7 @@ def test_a_person_reads_lines(site: Site) -> None:
                 break
         assert all(call["id"] in each for each in lines)
         assert lines[-1].rstrip().endswith("free_busy, $0.00")
+        assert lines[-2].rstrip().endswith("$3.00 of the hold given back")
 
 
 def test_without_a_key_that_works_it_says_so_in_a_line(site: Site) -> None:

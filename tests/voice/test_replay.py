@@ -39,13 +39,18 @@ async def test_a_billed_call_goes_from_hold_by_evidence_and_decision_to_the_sett
     assert replayed["confirmed"]
     assert replayed["steps"][-1]["amount_milli_cents"] == call["billing_amount_milli_cents"]
     assert [step["at_ms"] for step in replayed["steps"]] == sorted(step["at_ms"] for step in replayed["steps"])
+    assert (
+        "settle $0.0525, $2.9475 of the hold given back (then balance $9.9475, held $0.00)" in list(lines(replayed))[-2]
+    )
 
 
 async def test_each_kind_of_free_call_says_why_and_releases(server: Server) -> None:
     org = await server.organisation(credit=10 * DOLLAR)
     for to, reason in ((VOICEMAIL, "free_voicemail"), (BUSY, "free_busy")):
         call = await org.over(await org.call(to))
-        assert story(await played(server, org, call["id"]))[-2:] == [reason, "release"]
+        replayed = await played(server, org, call["id"])
+        assert story(replayed)[-2:] == [reason, "release"]
+        assert "release $3.00 of the hold given back" in list(lines(replayed))[-2]
     refused = await org.call(REFUSED, expect=400)
     assert story(await played(server, org, refused["call_id"]))[-2:] == ["free_failed", "release"]
 
