@@ -138,7 +138,15 @@ def _distinct(tools: "list[HttpTool | BuiltinTool]") -> "list[HttpTool | Builtin
 
 
 Tool = Annotated[HttpTool | BuiltinTool, Field(discriminator="type")]
-Tools = Annotated[list[Tool], Field(max_length=MOST_TOOLS), AfterValidator(_distinct)]
+_EXAMPLE = {
+    "type": "http",
+    "name": "find_slots",
+    "description": "Free times on a day.",
+    "policy": "read",
+    "url": "https://example.com/slots",
+    "parameters": {"type": "object", "properties": {"day": {"type": "string"}}, "required": ["day"]},
+}
+Tools = Annotated[list[Tool], Field(max_length=MOST_TOOLS, examples=[[_EXAMPLE]]), AfterValidator(_distinct)]
 
 
 def tools_as_kept(tools: "list[HttpTool | BuiltinTool] | None") -> list[dict[str, Any]] | None:
