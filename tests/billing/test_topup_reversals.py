@@ -361,14 +361,23 @@ async def test_any_order_and_repetition_of_a_topups_events_ends_in_the_right_bal
         await asyncio.to_thread(check)
 
 
+async def test_a_bank_that_takes_more_than_was_paid_takes_no_more_than_was_credited(sqlite_url: str) -> None:
+    async with open_shop(sqlite_url, RATE_LIMIT_PER_MINUTE="0") as shop:
+        await shop.do("settings", paused=True)
+        told, _ = await one_life(shop, ["inquiry", "refund", "escalate"], delayed=False)
+        assert await balance_after(shop, told) == 0
+
+
 async def one_life(shop: Shop, steps: list[str], delayed: bool) -> tuple[list[dict[str, Any]], int]:
-    """A new organisation's payment: the events about it, and what is left of it by the bank's books."""
+    """A new organisation's payment: the events about it, and what is left of it by the bank's books. Never less than
+    nothing: a dispute that grew out of an inquiry may take again what was refunded, but not from the customer.
+    """
     shop.org = await shop.server.organisation(credit=0, number=None)
     seen = len(await shop.events())
     intent = await live_through(shop, steps, delayed)
     record = (await shop.sim.get("/_sim/stripe/record")).json()
     kept = {payment["payment_intent"]: payment["kept"] for payment in record["payments"]}
-    return (await shop.events())[seen:], kept[intent]
+    return (await shop.events())[seen:], max(0, kept[intent])
 
 
 async def balance_after(shop: Shop, events: list[dict[str, Any]]) -> int:
