@@ -3,8 +3,9 @@
 Owns the connections. Invariant: `Database.write` is the only place where a transaction that changes anything
 begins and commits, and only the door and the migrations call it; everything else reads.
 
-On SQLite one synchronous engine writes from a thread of its own (faster than through aiosqlite, and never two
-writers in a process); reads go through aiosqlite, look-ups by an index go to the driver itself (`config.look_up`). On
+On SQLite one synchronous engine writes: what may wait, for other processes or for the disk, in a thread of its own
+(begin and commit), what is computed where the requests run, because a thread that computes beside them takes turns with
+them and both lose. Reads go through aiosqlite, look-ups by an index to the driver itself (`config.look_up`). On
 Postgres the writer has a connection of its own, so that no number of slow reads can keep it waiting.
 """
 
@@ -13,6 +14,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, MetaData, Select, create_engine, event
@@ -86,7 +88,16 @@ class Database:
         if isinstance(self._writer, AsyncEngine):
             async with self._writer.begin() as connection:
                 return await connection.run_sync(work)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, _transact, self._writer, work)
+        in_thread = partial(asyncio.get_running_loop().run_in_executor, self._thread)
+        transaction = self._writer.begin()
+        begun = await in_thread(transaction.__enter__)
+        try:
+            done = work(begun)
+        except BaseException as error:
+            transaction.__exit__(type(error), error, error.__traceback__)
+            raise
+        await in_thread(transaction.__exit__, None, None, None)
+        return done
 
     async def close(self) -> None:
         await self._look_ups.close()
@@ -107,11 +118,6 @@ def _naming_absence() -> Iterator[None]:
         if is_unavailable(error):
             raise Unavailable("the database cannot be reached") from error
         raise
-
-
-def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
-    with engine.begin() as connection:
-        return work(connection)
 
 
 _AWAY_SQLSTATES = ("08", "53", "57P")

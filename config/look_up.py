@@ -30,7 +30,9 @@ class LookUps(Protocol):
     async def close(self) -> None: ...
 
 
-class _Compiled(NamedTuple):
+class Compiled(NamedTuple):
+    """A query as the driver takes it, and how to read its answer."""
+
     text: str
     given: Mapping[str, Any]  # what the statement says itself
     order: Sequence[str]
@@ -49,14 +51,15 @@ class _Compiled(NamedTuple):
 
 
 @lru_cache(KNOWN_STATEMENTS)
-def _compiled(query: Select[Any], backend: str) -> _Compiled:
+def compiled(query: Select[Any], backend: str) -> Compiled:
+    """Once for each query. `backend`: `sqlite` or `postgresql`."""
     dialect = _DIALECTS[backend]
-    compiled = query.compile(dialect=dialect)
-    assert not compiled.post_compile_params, "a look-up takes no lists"
+    made = query.compile(dialect=dialect)
+    assert not made.post_compile_params, "a look-up takes no lists"
     types = {column.key: column.type.dialect_impl(dialect) for column in query.selected_columns}
     processors: dict[str, Any] = {str(name): kind.result_processor(dialect, None) for name, kind in types.items()}
     readers = [(name, process) for name, process in processors.items() if process]
-    return _Compiled(str(compiled), dict(compiled.params), compiled.positiontup or (), list(processors), readers)
+    return Compiled(str(made), dict(made.params), made.positiontup or (), list(processors), readers)
 
 
 class SqliteLookUps:
@@ -70,7 +73,7 @@ class SqliteLookUps:
         if self._connection is None:
             self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
             self._connection.execute(f"pragma busy_timeout={self._busy_timeout_ms}")
-        statement = _compiled(query, "sqlite")
+        statement = compiled(query, "sqlite")
         return statement.rows(self._connection.execute(statement.text, statement.values(parameters)).fetchall())
 
     async def close(self) -> None:
@@ -91,7 +94,7 @@ class PostgresLookUps:
     async def find(self, query: Select[Any], parameters: Mapping[str, Any]) -> Found:
         if self._pool is None:
             self._pool = await self._new_pool()  # connects to nothing yet, so nobody else comes in between
-        statement = _compiled(query, "postgresql")
+        statement = compiled(query, "postgresql")
         try:
             async with self._pool.acquire(timeout=self._free_timeout_seconds) as connection:
                 return statement.rows(await connection.fetch(statement.text, *statement.values(parameters)))

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from sqlalchemy import (
@@ -30,6 +30,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import asyncpg
+
+from config.look_up import compiled
 
 Row = dict[str, Any]
 
@@ -157,10 +159,9 @@ class Rows:
         parameter: Any = list(values)
         if self._dialect == "sqlite":
             parameter = msgspec.json.encode(parameter).decode()
-        kept = self._tables[table]
-        names = [column.name for column in hot_columns(table)]
-        for found in self._connection.execute(statement, {"wanted": parameter}).all():
-            row = dict(zip(names, found, strict=True))
+        kept, query = self._tables[table], compiled(statement, self._dialect)
+        found = self._connection.exec_driver_sql(query.text, tuple(query.values({"wanted": parameter}))).all()
+        for row in query.rows(found):
             if row["id"] not in kept.rows:
                 kept.keep(row)
 
@@ -236,3 +237,19 @@ def _upsert(table: Table, dialect: str) -> Bulk:
         set_={column.name: column + statement.excluded[column.name] for column in counters},
     )
     return _bulk(table, upsert, dialect, [column.name for column in table.c])
+
+
+class OfOneOrganisation:
+    """A command that knows from the beginning which organisation it touches: its `org_id`."""
+
+    __slots__ = ()
+    if TYPE_CHECKING:
+
+        @property
+        def org_id(self) -> str: ...
+
+    def locate(self) -> Sequence[Read]:
+        return ()
+
+    def organisations(self, located: Rows) -> Iterable[str]:
+        return (self.org_id,)

@@ -6,8 +6,9 @@ order, loss or repetition of what the carrier sends leads to the same end.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from voice.call import Call, Policy
 from voice.connected_time import Fact, add

@@ -6,6 +6,8 @@ at, name by name; times are UTC epoch milliseconds, money milli-cents.
 
 from dataclasses import dataclass
 
+import msgspec
+
 from voice.connected_time import Evidence
 from voice.vocabulary import AnsweredBy, BillingReason, CallStatus, DialState, ReservationStatus
 
@@ -20,9 +22,10 @@ class Policy:
     """Whether an agent conducts the calls; it then decides how to leave a machine, within the longest time for that."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Everything that decides about a call; the columns of table `calls` that the door reads, name by name."""
+class Call(msgspec.Struct, frozen=True):
+    """Everything that decides about a call; the columns of table `calls` that the door reads, name by name.
+
+    A `Struct`, because every move makes several changed copies, and a dataclass of this size takes 17 µs for each."""
 
     id: str
     org_id: str

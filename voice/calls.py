@@ -4,9 +4,9 @@ Invariant: nothing here writes; calls change only through the door.
 """
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
+import msgspec
 from sqlalchemy import ColumnElement, Select, TextClause, bindparam, select, text, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,7 +19,7 @@ DIRECTIONS = ("inbound", "outbound")
 LIVE = frozenset(status for status in CallStatus if not status.is_final)
 VOICEMAIL = "voicemail"
 
-CALL_FIELDS = tuple(field.name for field in fields(Call))
+CALL_FIELDS = Call.__struct_fields__
 _ENUMS: dict[str, Any] = {
     "status": CallStatus,
     "dial_state": DialState,
@@ -40,7 +40,7 @@ def call_of(row: Mapping[str, Any]) -> Call:
 
 
 def row_of(call: Call) -> Row:
-    return {name: getattr(call, name) for name in CALL_FIELDS}
+    return msgspec.structs.asdict(call)
 
 
 def active_number(rows: Rows, e164: str) -> Row | None:

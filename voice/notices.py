@@ -6,7 +6,8 @@ calls that begin after it was added.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from accounts.events import record_event
 from config.rows import Rows

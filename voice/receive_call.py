@@ -5,7 +5,9 @@ so is one that was turned away. What the call needs of its agent is copied into 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from accounts.tables import organisations
 from billing import ledger, limits, low_balance

@@ -4,7 +4,7 @@ Owns the waiting times. Invariant: every call that is not over has a time at whi
 no hold can be forgotten.
 """
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from voice.call import Call, Policy
 from voice.vocabulary import DialState

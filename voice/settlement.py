@@ -4,7 +4,7 @@ Invariant: a reservation ends once, a final status and its settlement appear tog
 in the customer's favour happen, each as a new entry.
 """
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from billing.rating import charge_milli_cents
 from voice.call import Call

@@ -1,8 +1,10 @@
 """Calls as tests tell them: a call, a clock, and everything that followed."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from voice.advance import advance, create_inbound, create_outbound
 from voice.call import Call, Policy
@@ -65,12 +67,12 @@ class Story:
 
     @classmethod
     def outbound(cls, **changes: object) -> "Story":
-        call, effects = create_outbound(replace(OUTBOUND, **changes), POLICY)  # type: ignore[arg-type]
+        call, effects = create_outbound(replace(OUTBOUND, **changes), POLICY)
         return cls(call, effects=list(effects))
 
     @classmethod
     def inbound(cls, **changes: object) -> "Story":
-        call, effects = create_inbound(replace(INBOUND, **changes), POLICY)  # type: ignore[arg-type]
+        call, effects = create_inbound(replace(INBOUND, **changes), POLICY)
         return cls(call, effects=list(effects))
 
     def tell(self, *events: Event) -> "Story":

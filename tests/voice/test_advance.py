@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from tests.voice.stories import (
     ANSWERED,
@@ -686,7 +687,7 @@ def test_a_change_is_stamped_and_time_never_goes_back() -> None:
 
 
 def test_a_fact_is_what_the_event_says_of_connected_time() -> None:
-    call = replace(OUTBOUND, twilio_call_sid=SID)
+    call = structs.replace(OUTBOUND, twilio_call_sid=SID)
     asked = CarrierAsked(SID, CallStatus.COMPLETED, 67, AnsweredBy.HUMAN)
     facts: dict[Event, Fact | None] = {
         completed(67): Fact(final_status=CallStatus.COMPLETED, duration_seconds=67),
@@ -702,20 +703,20 @@ def test_a_fact_is_what_the_event_says_of_connected_time() -> None:
     }
     for event, fact in facts.items():
         assert fact_of(call, event, T0, POLICY) == fact
-    overdue = replace(call, final_stored_at=T0 - POLICY.amd_grace_ms)
+    overdue = structs.replace(call, final_stored_at=T0 - POLICY.amd_grace_ms)
     assert fact_of(overdue, asked, T0, POLICY) == Fact(CallStatus.COMPLETED, 67, AnsweredBy.HUMAN, verdict_overdue=True)
     assert fact_of(overdue, CarrierForgot(), T0, POLICY) == Fact(verdict_overdue=True)
     assert fact_of(overdue, CarrierForgot(), T0 - 1, POLICY) is None
 
 
 def test_an_inbound_call_waits_for_no_verdict() -> None:
-    call = replace(INBOUND, final_stored_at=T0)
+    call = structs.replace(INBOUND, final_stored_at=T0)
     assert fact_of(call, CarrierForgot(), T0 + 10**9, POLICY) is None
 
 
 def test_advance_keeps_the_call_it_was_given() -> None:
     story = answered()
-    before = replace(story.call)
+    before = structs.replace(story.call)
     advance(story.call, HUMAN, story.now, POLICY)
     assert story.call == before
 

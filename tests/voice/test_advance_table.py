@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import get_args
 
 import pytest
+from msgspec import structs
 
 from tests.voice.stories import ANSWERED, HUMAN, MACHINE, OTHER_SID, RINGING, SID, Story, completed, reported
 from voice.call import Call
@@ -346,7 +347,7 @@ def test_every_event_in_every_state(state: str, event: str) -> None:
         assert effects == ()
         ignored = ["updated_at", "detection_ms", "carrier_duration_seconds"]  # the evidence may grow
         ignored += [] if before.is_over else ["heard_at", "asked_at", "due_at", "ask_at"]
-        assert replace(story.call, **{name: getattr(before, name) for name in ignored}) == before
+        assert structs.replace(story.call, **{name: getattr(before, name) for name in ignored}) == before
 
 
 def test_the_table_names_only_what_exists() -> None:

@@ -1,9 +1,9 @@
 """When a call is looked at next: its own deadlines (`due_at`) and its silence (`ask_at`)."""
 
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 
 from tests.voice.stories import (
     ANSWERED,

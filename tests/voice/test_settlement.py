@@ -1,10 +1,9 @@
 """From evidence to money, decision by decision."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.voice.stories import OUTBOUND, SID, T0
 from voice.call import Call
@@ -84,7 +83,7 @@ def test_the_carriers_duration_is_shown_only_of_completed_calls() -> None:
     ],
 )
 def test_a_charge_is_corrected_by_a_new_entry(later: dict[str, object], refund: Refund, reason: BillingReason) -> None:
-    corrected, money = decide(replace(settled(PERSON), **later), NOW)  # type: ignore[arg-type]
+    corrected, money = decide(replace(settled(PERSON), **later), NOW)
     assert money == (refund,)
     assert corrected.billing_amount_milli_cents == 5_250 - refund.amount_milli_cents
     assert (corrected.billing_reason, corrected.status) == (reason, CallStatus.COMPLETED)
