@@ -149,10 +149,11 @@ class Rows:
     def _run(self, bulk: "Bulk", rows: list[Row]) -> None:
         values: list[tuple[Any, ...]] = list(map(itemgetter(*bulk.names), rows))
         if bulk.adapters:
-            values = [
-                tuple(adapt(value) if adapt else value for adapt, value in zip(bulk.adapters, row, strict=True))
-                for row in values
-            ]
+            adapted = [list(row) for row in values]
+            for row in adapted:
+                for place, adapt in bulk.adapters:
+                    row[place] = adapt(row[place])
+            values = [tuple(row) for row in adapted]
         self._connection.exec_driver_sql(bulk.text, values)
 
     def _keep(self, table: Table, statement: Select[Any], values: Sequence[str]) -> None:
@@ -201,16 +202,17 @@ class Bulk(NamedTuple):
     text: str
     names: tuple[str, ...]
     """Whose values the rows give, in order."""
-    adapters: tuple[Any, ...]
-    """What turns each value into the driver's; empty where all are passed as they are."""
+    adapters: tuple[tuple[int, Any], ...]
+    """Places whose values the driver takes in another form, and what gives it."""
 
 
 def _bulk(table: Table, statement: Any, dialect: str, names: Iterable[str] | None = None) -> Bulk:
     backend = _DIALECTS[dialect]
     compiled = statement.compile(dialect=backend, column_keys=names)
     order = tuple(name.removeprefix("b_") for name in compiled.positiontup)
-    adapters = tuple(table.c[name].type.dialect_impl(backend).bind_processor(backend) for name in order)
-    return Bulk(str(compiled), order, adapters if any(adapters) else ())
+    processors = (table.c[name].type.dialect_impl(backend).bind_processor(backend) for name in order)
+    adapters = tuple((place, process) for place, process in enumerate(processors) if process)
+    return Bulk(str(compiled), order, adapters)
 
 
 _DIALECTS: dict[str, Any] = {"sqlite": sqlite.dialect(), "postgresql": asyncpg.dialect()}  # type: ignore[no-untyped-call]

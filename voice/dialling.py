@@ -30,13 +30,14 @@ def check_number(number: str, allowed_countries: Collection[str], field: str = "
         parsed = phonenumbers.parse(number)
     except NumberParseException:
         raise NotDiallable("invalid_number", f"`{field}` is not a phone number.") from None
-    if not phonenumbers.is_valid_number(parsed):
+    kind = phonenumbers.number_type(parsed)
+    if kind == PhoneNumberType.UNKNOWN:
         raise NotDiallable("invalid_number", f"`{field}` is not a valid phone number.")
     region = phonenumbers.region_code_for_number(parsed)
     if region not in allowed_countries:
         allowed = ", ".join(sorted(allowed_countries))
         raise NotDiallable("country_not_allowed", f"Calls to {region} are not allowed; allowed: {allowed}.")
-    if phonenumbers.number_type(parsed) in _REFUSED_TYPES:
+    if kind in _REFUSED_TYPES:
         raise NotDiallable("number_not_allowed", f"`{field}` is a premium-rate number; such calls are not allowed.")
     return str(region)
 
