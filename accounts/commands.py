@@ -13,7 +13,7 @@ from accounts.tables import api_keys, free_credit_identities, organisations, use
 from billing import ledger
 from billing.posting import Posting
 from billing.tables import wallets
-from config.rows import Read, Rows
+from config.rows import OfOneOrganisation, Read, Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class CreateOrganisation:
 
 
 @dataclass(frozen=True, slots=True)
-class CreateKey:
+class CreateKey(OfOneOrganisation):
     """One more API key for an organisation."""
 
     key_id: str
@@ -72,12 +72,6 @@ class CreateKey:
     api_key: str
     user_id: str | None = None
     expires_at: int | None = None
-
-    def locate(self) -> Sequence[Read]:
-        return ()
-
-    def organisations(self, located: Rows) -> Iterable[str]:
-        return (self.org_id,)
 
     def reads(self, located: Rows) -> Sequence[Read]:
         return (Read(organisations, "id", (self.org_id,)), Read(api_keys, "id", (self.key_id,)))
@@ -92,17 +86,11 @@ class CreateKey:
 
 
 @dataclass(frozen=True, slots=True)
-class RevokeKey:
+class RevokeKey(OfOneOrganisation):
     """From this commit on the key opens nothing."""
 
     key_id: str
     org_id: str
-
-    def locate(self) -> Sequence[Read]:
-        return ()
-
-    def organisations(self, located: Rows) -> Iterable[str]:
-        return (self.org_id,)
 
     def reads(self, located: Rows) -> Sequence[Read]:
         return (Read(api_keys, "id", (self.key_id,)),)

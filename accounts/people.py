@@ -14,7 +14,7 @@ from accounts.tables import free_credit_identities, invitations, mails, organisa
 from billing import ledger
 from billing.posting import Posting
 from billing.tables import transfers, wallets
-from config.rows import Read, Row, Rows
+from config.rows import OfOneOrganisation, Read, Row, Rows
 
 SESSION_MS = 14 * 86_400_000
 INVITATION_MS = 7 * 86_400_000
@@ -237,14 +237,8 @@ class EndSession(_OnUser):
 
 
 @dataclass(frozen=True, slots=True)
-class _OnOrganisation:
+class _OnOrganisation(OfOneOrganisation):
     org_id: str
-
-    def locate(self) -> Sequence[Read]:
-        return ()
-
-    def organisations(self, located: Rows) -> Iterable[str]:
-        return (self.org_id,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Invariant: a charge is claimed together with the top-up that it pays, so it is m
 look for what is due.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from accounts.mails import mail_members
@@ -16,18 +16,12 @@ from billing.money import dollars_up
 from billing.tables import auto_recharges, stripe_customers, topups
 from billing.topup_rows import put_recharge, recharge_in, topup_row
 from billing.topup_rules import TopupKind, credit_of
-from config.rows import Read, Row, Rows
+from config.rows import OfOneOrganisation, Read, Row, Rows
 
 
 @dataclass(frozen=True, slots=True)
-class _OnOrganisation:
+class _OnOrganisation(OfOneOrganisation):
     org_id: str
-
-    def locate(self) -> Sequence[Read]:
-        return ()
-
-    def organisations(self, located: Rows) -> Iterable[str]:
-        return (self.org_id,)
 
     def reads(self, located: Rows) -> Sequence[Read]:
         return (Read(auto_recharges, "id", (self.org_id,)),)

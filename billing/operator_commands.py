@@ -13,7 +13,7 @@ from billing.posting import Refusal, Transfer
 from billing.tables import auto_recharges, operator_actions, reversals, topups, transfers, wallets
 from billing.topup_rows import Heard, ids_from, pay_in
 from billing.topup_rules import TopupStatus, credit_of
-from config.rows import Read, Rows
+from config.rows import OfOneOrganisation, Read, Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +76,12 @@ class AdjustCredit:
 
 
 @dataclass(frozen=True, slots=True)
-class SuspendOrganisation:
+class SuspendOrganisation(OfOneOrganisation):
     """No new calls and no payments for an organisation, or (not `is_suspended`) as usual again."""
 
     org_id: str
     is_suspended: bool
     action: OperatorAction
-
-    def locate(self) -> Sequence[Read]:
-        return ()
-
-    def organisations(self, located: Rows) -> Iterable[str]:
-        return (self.org_id,)
 
     def reads(self, located: Rows) -> Sequence[Read]:
         return (Read(organisations, "id", (self.org_id,)), Read(operator_actions, "id", (self.action.id,)))

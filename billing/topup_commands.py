@@ -4,7 +4,7 @@ Invariant: the intention is committed before Stripe hears of it, and nobody sees
 behind it is on record.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from accounts.tables import organisations
@@ -12,7 +12,7 @@ from billing import auto_recharge
 from billing.tables import auto_recharges, stripe_customers, topups
 from billing.topup_rows import put_recharge, recharge_in, topup_row
 from billing.topup_rules import TopupKind, TopupStatus, retry_at
-from config.rows import Read, Row, Rows
+from config.rows import OfOneOrganisation, Read, Row, Rows
 
 HOUR_MS = 3_600_000
 
@@ -29,7 +29,7 @@ class Suspended:
 
 
 @dataclass(frozen=True, slots=True)
-class CreateTopup:
+class CreateTopup(OfOneOrganisation):
     """The intention to be paid, committed before Stripe hears of it. `at`: the caller's time, for the hourly limit."""
 
     topup_id: str
@@ -38,12 +38,6 @@ class CreateTopup:
     livemode: bool
     expires_at: int
     at: int
-
-    def locate(self) -> Sequence[Read]:
-        return ()
-
-    def organisations(self, located: Rows) -> Iterable[str]:
-        return (self.org_id,)
 
     def reads(self, located: Rows) -> Sequence[Read]:
         return (
@@ -85,17 +79,11 @@ def _hour(org_id: str, at: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _OnTopup:
+class _OnTopup(OfOneOrganisation):
     """A command about one top-up of a known organisation."""
 
     topup_id: str
     org_id: str
-
-    def locate(self) -> Sequence[Read]:
-        return ()
-
-    def organisations(self, located: Rows) -> Iterable[str]:
-        return (self.org_id,)
 
     def reads(self, located: Rows) -> Sequence[Read]:
         return (Read(topups, "id", (self.topup_id,)),)
@@ -149,18 +137,12 @@ class NotePayment(_OnTopup):
 
 
 @dataclass(frozen=True, slots=True)
-class SaveCustomer:
+class SaveCustomer(OfOneOrganisation):
     """Who the organisation is at Stripe."""
 
     row_id: str
     org_id: str
     customer_id: str
-
-    def locate(self) -> Sequence[Read]:
-        return ()
-
-    def organisations(self, located: Rows) -> Iterable[str]:
-        return (self.org_id,)
 
     def reads(self, located: Rows) -> Sequence[Read]:
         return (Read(stripe_customers, "id", (self.row_id,)),)

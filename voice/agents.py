@@ -4,7 +4,7 @@ Invariant: a number has at most one inbound agent (`numbers.inbound_agent_id`); 
 from it (`agent_numbers`). What calls a customer's agent began with stays in the calls.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.errors import ApiError, invalid, not_found
-from config.rows import Read, Row, Rows
+from config.rows import OfOneOrganisation, Read, Row, Rows
 from voice.agent_tables import agent_numbers, agents
 from voice.conversation.prompting import DEFAULT_PERSONA
 from voice.tables import numbers
@@ -59,17 +59,11 @@ def agent_reads(agent_id: str) -> list[Read]:
 
 
 @dataclass(frozen=True, slots=True)
-class _OnAgent:
+class _OnAgent(OfOneOrganisation):
     """A command about one agent. Its result: the agent's id, or why not."""
 
     agent_id: str
     org_id: str
-
-    def locate(self) -> Sequence[Read]:
-        return ()
-
-    def organisations(self, located: Rows) -> Iterable[str]:
-        return (self.org_id,)
 
 
 @dataclass(frozen=True, slots=True)

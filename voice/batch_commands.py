@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
-from config.rows import Read, Row, Rows
+from config.rows import OfOneOrganisation, Read, Row, Rows
 from voice.batch_plan import (
     HELD_UP_LOOK_MS,
     LEASE_MS,
@@ -65,15 +65,9 @@ def key_of(row_id: str, claims: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _OnBatch:
+class _OnBatch(OfOneOrganisation):
     batch_id: str
     org_id: str
-
-    def locate(self) -> Sequence[Read]:
-        return ()
-
-    def organisations(self, located: Rows) -> Iterable[str]:
-        return (self.org_id,)
 
     def own(self, rows: Rows) -> Row | None:
         batch = rows.get(batches, self.batch_id)

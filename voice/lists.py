@@ -4,7 +4,7 @@ Invariant: an entry that was taken off stays as a row, so that it can be said wh
 on a list once.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,12 +12,12 @@ from sqlalchemy import Table, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.clock import iso
-from config.rows import Read, Row, Rows
+from config.rows import OfOneOrganisation, Read, Row, Rows
 from voice.agent_tables import blocked_callers, do_not_call
 
 
 @dataclass(frozen=True, slots=True)
-class _OnList:
+class _OnList(OfOneOrganisation):
     org_id: str
     e164: str
 
@@ -26,12 +26,6 @@ class _OnList:
     @property
     def row_id(self) -> str:
         return f"{self.org_id}:{self.e164}"
-
-    def locate(self) -> Sequence[Read]:
-        return ()
-
-    def organisations(self, located: Rows) -> Iterable[str]:
-        return (self.org_id,)
 
     def reads(self, located: Rows) -> Sequence[Read]:
         return (Read(self.table, "id", (self.row_id,)),)

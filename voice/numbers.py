@@ -5,7 +5,7 @@ agent is answered as its own inbound set-up says, or by the default agent; where
 rejected. A bought number begins disabled, an imported one enabled.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from accounts.tables import organisations
 from config.errors import ApiError, invalid, not_found
-from config.rows import Read, Row, Rows
+from config.rows import OfOneOrganisation, Read, Row, Rows
 from config.settings import Settings
 from voice.agent_tables import agent_numbers, agents, verified_numbers
 from voice.calls import active_number
@@ -39,19 +39,13 @@ def own_number(rows: Rows, number_id: str, org_id: str) -> Row | None:
 
 
 @dataclass(frozen=True, slots=True)
-class ImportNumber:
+class ImportNumber(OfOneOrganisation):
     """Give an organisation a number that the carrier account has already."""
 
     number_id: str
     org_id: str
     e164: str
     country_code: str
-
-    def locate(self) -> Sequence[Read]:
-        return ()
-
-    def organisations(self, located: Rows) -> Iterable[str]:
-        return (self.org_id,)
 
     def reads(self, located: Rows) -> Sequence[Read]:
         return (Read(organisations, "id", (self.org_id,)), Read(numbers, "e164", (self.e164,)))
@@ -83,18 +77,12 @@ class ImportNumber:
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeNumber:
+class ChangeNumber(OfOneOrganisation):
     """Change checked columns: name, who answers (`inbound_agent_id`, or the `inbound_…` set-up), the fallback."""
 
     number_id: str
     org_id: str
     changes: Mapping[str, Any]
-
-    def locate(self) -> Sequence[Read]:
-        return ()
-
-    def organisations(self, located: Rows) -> Iterable[str]:
-        return (self.org_id,)
 
     def reads(self, located: Rows) -> Sequence[Read]:
         named = {name: self.changes.get(name) for name in ("inbound_agent_id", "fallback_number")}

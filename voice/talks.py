@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.clock import iso
-from config.rows import Read, Row, Rows
+from config.rows import OfOneOrganisation, Read, Row, Rows
 from voice.calls import call_of
 from voice.conversation.actions import MarkLatency, StoreSegment
 from voice.conversation.events import ResumeReason
@@ -27,15 +27,9 @@ TRANSFERRED = "transferred"
 
 
 @dataclass(frozen=True, slots=True)
-class _OnCall:
+class _OnCall(OfOneOrganisation):
     call_id: str
     org_id: str
-
-    def locate(self) -> Sequence[Read]:
-        return ()
-
-    def organisations(self, located: Rows) -> Iterable[str]:
-        return (self.org_id,)
 
 
 @dataclass(frozen=True, slots=True)

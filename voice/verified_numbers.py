@@ -5,7 +5,7 @@ Invariant: callers are forwarded only to such a number. Codes are kept as hashes
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.clock import iso
 from config.errors import ApiError, invalid, not_found
-from config.rows import Read, Row, Rows
+from config.rows import OfOneOrganisation, Read, Row, Rows
 from voice.agent_tables import verified_numbers
 from voice.tables import numbers
 
@@ -26,19 +26,13 @@ DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
-class _OnVerified:
+class _OnVerified(OfOneOrganisation):
     org_id: str
     e164: str
 
     @property
     def row_id(self) -> str:
         return f"{self.org_id}:{self.e164}"
-
-    def locate(self) -> Sequence[Read]:
-        return ()
-
-    def organisations(self, located: Rows) -> Iterable[str]:
-        return (self.org_id,)
 
     def reads(self, located: Rows) -> Sequence[Read]:
         return (Read(verified_numbers, "org_id", (self.org_id,)), Read(numbers, "org_id", (self.org_id,)))

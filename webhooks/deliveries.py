@@ -4,7 +4,7 @@ Invariant: an attempt is made only by whoever claimed the delivery, and its outc
 for a minute, so a delivery whose sender died is tried again; receivers tell repeats apart by the event's id.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from accounts.tables import events
-from config.rows import Read, Row, Rows
+from config.rows import OfOneOrganisation, Read, Row, Rows
 from voice.tables import calls
 from webhooks.endpoints import TOO_MANY_FAILURES, endpoint_reads, recount
 from webhooks.schedule import GIVEN_UP_IN_A_ROW, accepted, next_attempt_at
@@ -23,17 +23,11 @@ NOT_SENT = "Not sent: the endpoint was disabled or deleted."
 
 
 @dataclass(frozen=True, slots=True)
-class _OnDelivery:
+class _OnDelivery(OfOneOrganisation):
     delivery_id: str
     org_id: str
     endpoint_id: str | None
     call_id: str | None
-
-    def locate(self) -> Sequence[Read]:
-        return ()
-
-    def organisations(self, located: Rows) -> Iterable[str]:
-        return (self.org_id,)
 
     def reads(self, located: Rows) -> Sequence[Read]:
         reads = [Read(webhook_deliveries, "id", (self.delivery_id,))]

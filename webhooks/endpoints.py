@@ -5,7 +5,7 @@ that a call can tell at its beginning whether anybody listens.
 """
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from accounts.tables import organisations
-from config.rows import Read, Row, Rows
+from config.rows import OfOneOrganisation, Read, Row, Rows
 from webhooks.tables import webhook_endpoints, webhook_secrets
 
 MOST_ENDPOINTS = 20
@@ -35,15 +35,9 @@ def endpoint_reads(org_id: str) -> tuple[Read, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class _OnEndpoint:
+class _OnEndpoint(OfOneOrganisation):
     endpoint_id: str
     org_id: str
-
-    def locate(self) -> Sequence[Read]:
-        return ()
-
-    def organisations(self, located: Rows) -> Iterable[str]:
-        return (self.org_id,)
 
     def reads(self, located: Rows) -> Sequence[Read]:
         return endpoint_reads(self.org_id)
@@ -131,17 +125,11 @@ class RotateSecret(_OnEndpoint):
 
 
 @dataclass(frozen=True, slots=True)
-class RotateDefaultSecret:
+class RotateDefaultSecret(OfOneOrganisation):
     """Of deliveries to a call's own `webhook_url`."""
 
     org_id: str
     signing_secret: str
-
-    def locate(self) -> Sequence[Read]:
-        return ()
-
-    def organisations(self, located: Rows) -> Iterable[str]:
-        return (self.org_id,)
 
     def reads(self, located: Rows) -> Sequence[Read]:
         return (Read(webhook_secrets, "id", (self.org_id,)),)

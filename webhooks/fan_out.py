@@ -4,7 +4,7 @@ Invariant: an event's body is made once, so every destination and every attempt 
 and the end of its being due are one commit.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from accounts.events import TEST_EVENT, event_order
 from accounts.tables import events
 from config.clock import stable_id
-from config.rows import Read, Row, Rows
+from config.rows import OfOneOrganisation, Read, Row, Rows
 from voice.presenting import call_object
 from voice.tables import calls
 from webhooks.endpoints import endpoint_reads
@@ -68,7 +68,7 @@ def delivery(event: Mapping[str, Any], url: str, endpoint_id: str | None, now: i
 
 
 @dataclass(frozen=True, slots=True)
-class FanOut:
+class FanOut(OfOneOrganisation):
     """`inline_url`: of the event's call. `new_secret` signs for it, if the organisation has no secret of that kind."""
 
     event_id: str
@@ -77,12 +77,6 @@ class FanOut:
     new_secret: str
     call_id: str | None = None
     inline_url: str | None = None
-
-    def locate(self) -> Sequence[Read]:
-        return ()
-
-    def organisations(self, located: Rows) -> Iterable[str]:
-        return (self.org_id,)
 
     def reads(self, located: Rows) -> Sequence[Read]:
         reads = [Read(events, "id", (self.event_id,)), Read(webhook_endpoints, "listed_org_id", (self.org_id,))]
@@ -126,18 +120,12 @@ def _listens(endpoint: Row, event: Row) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class SendTest:
+class SendTest(OfOneOrganisation):
     """An event that means nothing, to one endpoint, whatever it subscribes to."""
 
     event_id: str
     org_id: str
     endpoint_id: str
-
-    def locate(self) -> Sequence[Read]:
-        return ()
-
-    def organisations(self, located: Rows) -> Iterable[str]:
-        return (self.org_id,)
 
     def reads(self, located: Rows) -> Sequence[Read]:
         return (*endpoint_reads(self.org_id), Read(events, "id", (self.event_id,)))
