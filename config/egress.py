@@ -5,7 +5,8 @@ connected to. A name is looked up once for each request, here, and the connector
 so a name that changes its mind in between changes nothing. The TLS name and the Host header stay the customer's.
 Redirects are not followed: each would be another address.
 
-`ALLOW_PRIVATE_URLS` lifts the ranges and the scheme, for development.
+`ALLOW_PRIVATE_URLS` lifts the scheme and the ranges, for development; where clouds keep their machines' secrets stays
+closed.
 """
 
 import asyncio
@@ -86,6 +87,13 @@ def is_public(address: str) -> bool:
     return not any(_holds(network, parsed.version) and parsed in network for network in _CLOSED)
 
 
+def may_reach(address: str, allow_private: bool) -> bool:
+    """Whether we connect to this IPv4 or IPv6 address."""
+    parsed = ip_address(address)
+    is_private = allow_private and not (getattr(parsed, "ipv4_mapped", None) or parsed).is_link_local
+    return is_private or is_public(address)
+
+
 def check_url(text: str, allow_private: bool) -> URL:
     """The address as it will be used. Looks nothing up: a name may still turn out not to be public. Raises Refused."""
     if len(text) > LONGEST_URL:
@@ -103,18 +111,18 @@ def check_url(text: str, allow_private: bool) -> URL:
         raise Refused("This is not an address. Write it like https://example.com/path.")
     if url.user is not None or url.password is not None or url.raw_fragment:
         raise Refused("The address must not contain a user name, a password or a fragment.")
-    if not allow_private and not _may_be_public(host):
+    if not _may_be_reached(host, allow_private):
         raise Refused(NOT_PUBLIC)
     return url
 
 
-def _may_be_public(host: str) -> bool:
+def _may_be_reached(host: str, allow_private: bool) -> bool:
     """Numbers are judged; a name only by how it looks."""
     try:
-        return is_public(host)
+        return may_reach(host, allow_private)
     except ValueError:
         name = host.rstrip(".").lower()
-        return "." in name and not name.endswith(PRIVATE_NAMES)
+        return allow_private or ("." in name and not name.endswith(PRIVATE_NAMES))
 
 
 def _holds(network: IPv4Network | IPv6Network, version: int) -> bool:
@@ -204,7 +212,7 @@ class _PublicOnly(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         addresses = await self._lookup(host)
-        if not self._allow_private and not all(is_public(address) for address in addresses):
+        if not all(may_reach(address, self._allow_private) for address in addresses):
             raise Refused(NOT_PUBLIC)
         return [
             ResolveResult(

@@ -110,10 +110,24 @@ def as_model(model: type[Model], parsed: Any) -> Model:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "body"
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            message = "unknown field"
+        message = _WORDS.get(first["type"]) or _SHOULD.sub("must ", first["msg"].removeprefix("Value error, "))
         raise invalid(field, f"`{field}`: {message[0].lower()}{message[1:]}.".replace("..", ".")) from None
+
+
+_SHOULD = re.compile(r"^\w+ should ")
+_WORDS = {
+    "bool_parsing": "must be true or false",
+    "dict_type": "must be a JSON object",
+    "extra_forbidden": "unknown field",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "list_type": "must be a list",
+    "missing": "is required",
+    "string_pattern_mismatch": "is not of the right form",
+    "string_type": "must be a text",
+}
+"""What a library for Python says in Python's words, in those of JSON."""
 
 
 def query_as(model: type[Model]) -> Model:

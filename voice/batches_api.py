@@ -108,7 +108,7 @@ async def _asked_for() -> tuple[BatchTerms, Sheet, str]:
     check_generation(given)
     terms = as_model(BatchTerms, {name: value for name, value in given.items() if name != "calls"})
     if "calls" not in given:
-        raise invalid("calls", "`calls`: field required.")
+        raise invalid("calls", "`calls`: is required.")
     return terms, await service.sheet(read_calls, given["calls"], terms), digest
 
 

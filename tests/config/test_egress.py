@@ -155,6 +155,18 @@ def test_where_private_addresses_are_allowed_they_pass(url: str) -> None:
     assert str(check_url(url, allow_private=True)) == url
 
 
+@pytest.mark.parametrize("host", ["169.254.169.254", "[::ffff:169.254.169.254]", "[fe80::1]"])
+def test_where_private_addresses_are_allowed_a_cloud_still_keeps_its_secrets(host: str) -> None:
+    with pytest.raises(Refused):
+        check_url(f"http://{host}/latest/meta-data/", allow_private=True)
+
+
+async def test_nor_does_a_name_lead_there() -> None:
+    async with opened(allow_private=True, names=Names(hooks=[["169.254.169.254"]])) as egress:
+        with pytest.raises(Refused):
+            await post(egress, "http://hooks.example.com/", timeout=1)
+
+
 async def test_a_private_number_is_never_connected_to(receiver: Receiver) -> None:
     async with opened() as egress:
         for host in ("127.0.0.1", "[::ffff:127.0.0.1]", "169.254.169.254", "127.1", "2130706433", "0177.0.0.1"):

@@ -74,7 +74,7 @@ def test_what_the_api_refuses_stands_beside_its_field() -> None:
     with pytest.raises(ApiError) as refused:
         as_model(CreateAgentBody, {**body(max_duration_minutes="90"), "type": "outbound"})
     form = with_refusal(FILLED, refused.value.fields["field"], refused.value.message)
-    assert form.errors["max_duration_minutes"].startswith("Input should be less than or equal to")
+    assert form.errors["max_duration_minutes"].startswith("Must be less than or equal to")
 
 
 async def test_an_agent_is_made_changed_and_archived_on_its_page(town: Town) -> None:
