@@ -1,10 +1,10 @@
-"""Spending limits in the database: what calls count here, and the command that sets limits.
+"""Spending limits in the database: what calls and numbers count here, and the command that sets limits.
 
 Invariant: one row for an organisation and one for each of its keys, written only under the organisation's lock by the
-fold that opens, ends or corrects a call, so that calls that race are counted one after another.
+fold that opens, ends or corrects a call or pays for a number, so that those that race are counted one after another.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from accounts.tables import api_keys, organisations
 from billing.operator_commands import OperatorAction
-from billing.spending import Limits, Over, Scope, Spent, local_day, refusal
+from billing.spending import Limits, Over, Scope, Spent, local_day, purchase_refusal, refusal
 from billing.tables import operator_actions, spending
 from config.rows import Read, Row, Rows
 
@@ -30,25 +30,29 @@ def reads_for(org_id: str, key_id: str | None) -> tuple[Read, ...]:
 def over_limit(rows: Rows, org_id: str, key_id: str | None, hold: int, region: str | None, now: int) -> Over | None:
     """Why a call may not begin, by the key's limits and then the organisation's. Changes nothing."""
     day = _day(rows, org_id, now)
-    for scope, scope_id in _scopes(org_id, key_id):
-        row = rows.get(spending, scope_id)
-        if row is not None and (over := refusal(scope, limits_of(row), spent_of(row), hold, region, day)) is not None:
-            return over
-    return None
+    found = (refusal(*kept, hold, region, day) for kept in _kept(rows, org_id, key_id))
+    return next((over for over in found if over is not None), None)
 
 
-def count_opened(rows: Rows, org_id: str, key_id: str | None, hold: int, now: int) -> None:
-    """A call reserved its hold."""
+def over_cap(rows: Rows, org_id: str, key_id: str | None, price: int, e164: str, now: int) -> Over | None:
+    """Why a number may not be bought, in the same order. Changes nothing."""
+    day = _day(rows, org_id, now)
+    found = (purchase_refusal(*kept, price, e164, day) for kept in _kept(rows, org_id, key_id))
+    return next((over for over in found if over is not None), None)
+
+
+def count_opened(rows: Rows, org_id: str, key_id: str | None, hold: int, now: int, calls: int = 1) -> None:
+    """A call, or (`calls` 0) a purchase, reserved its hold."""
     day = _day(rows, org_id, now)
     for scope, scope_id in _scopes(org_id, key_id):
-        _write(rows, org_id, scope, scope_id, _spent(rows, scope_id).opened(hold, day))
+        _write(rows, org_id, scope, scope_id, _spent(rows, scope_id).opened(hold, day, calls))
 
 
-def count_closed(rows: Rows, org_id: str, key_id: str | None, hold: int, charge: int, now: int) -> None:
-    """A call's hold was settled for `charge`, or released (0)."""
+def count_closed(rows: Rows, org_id: str, key_id: str | None, hold: int, charge: int, now: int, calls: int = 1) -> None:
+    """The hold of a call or (`calls` 0) of a purchase was settled for `charge`, or released (0). Renewals had none."""
     day = _day(rows, org_id, now)
     for scope, scope_id in _scopes(org_id, key_id):
-        _write(rows, org_id, scope, scope_id, _spent(rows, scope_id).closed(hold, charge, day))
+        _write(rows, org_id, scope, scope_id, _spent(rows, scope_id).closed(hold, charge, day, calls))
 
 
 def count_refunded(rows: Rows, org_id: str, key_id: str | None, amount: int, charged_at: int, now: int) -> None:
@@ -163,6 +167,13 @@ def _scopes(org_id: str, key_id: str | None) -> tuple[tuple[Scope, str], ...]:
     return (whole,) if key_id is None else ((Scope.KEY, key_id), whole)
 
 
+def _kept(rows: Rows, org_id: str, key_id: str | None) -> Iterator[tuple[Scope, Limits, Spent]]:
+    for scope, scope_id in _scopes(org_id, key_id):
+        row = rows.get(spending, scope_id)
+        if row is not None:
+            yield scope, limits_of(row), spent_of(row)
+
+
 def _spent(rows: Rows, scope_id: str) -> Spent:
     row = rows.get(spending, scope_id)
     return Spent() if row is None else spent_of(row)
@@ -178,5 +189,5 @@ def _write(rows: Rows, org_id: str, scope: Scope, scope_id: str, spent: Spent) -
 
 def _day(rows: Rows, org_id: str, at: int) -> str:
     organisation = rows.get(organisations, org_id)
-    assert organisation is not None, "calls belong to an organisation"
+    assert organisation is not None, "what costs belongs to an organisation"
     return local_day(at, organisation["timezone"])

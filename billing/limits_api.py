@@ -64,7 +64,7 @@ async def get_limits() -> Response:
 @gives(shapes.SpendingLimits)
 @fails("key_is_limited")
 async def set_limits() -> Response:
-    """Change the organisation's limits. They count all its calls, inbound ones too."""
+    """Change the organisation's limits. They count all its calls, inbound ones too, and its numbers."""
     return await _set(None)
 
 
@@ -83,7 +83,7 @@ async def get_api_keys() -> Response:
 @gives(shapes.SpendingLimits)
 @fails("key_is_limited")
 async def set_key_limits(key_id: str) -> Response:
-    """Change the limits of an API key. They count the calls that it places."""
+    """Change the limits of an API key. They count the calls that it places and the numbers that it buys."""
     return await _set(key_id)
 
 

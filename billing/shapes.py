@@ -112,7 +112,7 @@ class MonthlyUsage(Shape):
 
 
 class Spending(Shape):
-    """What calls were charged in `day` and its month, in the organisation's time zone; what those under way hold."""
+    """What calls and numbers cost in `day` and its month, in the organisation's time zone; what is under way holds."""
 
     day: Annotated[str, Field(examples=["2026-11-23"])]
     day_milli_cents: int
@@ -122,7 +122,7 @@ class Spending(Shape):
 
 
 class SpendingLimits(Shape):
-    """Null: no limit. A call is refused when `spent` with its hold would exceed a cap."""
+    """Null: no limit. A call or a number is refused when `spent` with its hold would exceed a cap."""
 
     daily_cap_milli_cents: Annotated[int | None, Field(examples=[500_000])]
     monthly_cap_milli_cents: int | None

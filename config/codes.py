@@ -97,7 +97,7 @@ CODES: Mapping[str, Code] = {
     ),
     "daily_cap_reached": Code(
         (402,),
-        "What your organisation spent today and holds, with this call's hold, exceeds its daily cap.",
+        "What your organisation spent today and holds, with this call or number, exceeds its daily cap.",
         "Raise the cap on the Billing page, ask for a shorter call, or wait until the day is over.",
     ),
     "dial_lost": Code((), "On a call: the carrier never confirmed it. Nothing was charged.", "Place the call again."),
@@ -156,7 +156,7 @@ CODES: Mapping[str, Code] = {
     ),
     "key_daily_cap_reached": Code(
         (402,),
-        "What this API key spent today and holds, with this call's hold, exceeds its daily cap.",
+        "What this API key spent today and holds, with this call or number, exceeds its daily cap.",
         "Raise the cap on the API keys page, ask for a shorter call, or wait until the day is over.",
     ),
     "key_is_limited": Code(
@@ -166,7 +166,7 @@ CODES: Mapping[str, Code] = {
     ),
     "key_monthly_cap_reached": Code(
         (402,),
-        "What this API key spent this month and holds, with this call's hold, exceeds its monthly cap.",
+        "What this API key spent this month and holds, with this call or number, exceeds its monthly cap.",
         "Raise the cap on the API keys page, ask for a shorter call, or wait until the month is over.",
     ),
     "key_revoked": Code(
@@ -180,7 +180,7 @@ CODES: Mapping[str, Code] = {
     ),
     "monthly_cap_reached": Code(
         (402,),
-        "What your organisation spent this month and holds, with this call's hold, exceeds its monthly cap.",
+        "What your organisation spent this month and holds, with this call or number, exceeds its monthly cap.",
         "Raise the cap on the Billing page, ask for a shorter call, or wait until the month is over.",
     ),
     "no_number": Code(

@@ -75,7 +75,7 @@ def limits_show(org_id: str) -> None:
 @reason_option
 @operator_option
 def limits_set(org_id: str, key_id: str | None, reason: str, operator: str, **given: Any) -> None:
-    """Limit what ORG_ID, or one of its keys, may spend on calls. What is left out stays."""
+    """Limit what ORG_ID, or one of its keys, may spend. What is left out stays."""
     from billing.limits import SetLimits
     from billing.operator_commands import OperatorAction
     from config.cli import show, through_door

@@ -11,7 +11,7 @@ What must hold, by the names that violations carry:
     status_and_money      a final status and its settlement appear together
     hold_ends             no hold is forgotten: somebody will look at its call again, and none outlives its call's limit
     usage_adds_up         the usage rollup is the sum over its calls
-    spending_adds_up      what caps count as under way is the calls that hold credit, by organisation and by API key
+    spending_adds_up      what caps count as under way is what calls and purchases hold, by organisation and API key
     call_exists           every transfer and every piece of evidence that names a call belongs to one
 """
 
@@ -23,13 +23,14 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.audit import PAGE_ROWS, Finding, Report, Violation, pages_of_wallets
+from billing.money import MILLI_CENTS_PER_CENT
 from billing.posting import HOLD, RELEASE, SETTLE
 from billing.rating import hold_milli_cents
 from billing.tables import spending, transfers, usage, usage_days
 from billing.usage import DAY_MS, QUARTER_MS
 from voice.answering import TURNED_AWAY
 from voice.receipt import FACT_FIELDS, Decided, agrees, decisions
-from voice.tables import calls, evidence
+from voice.tables import calls, evidence, numbers
 from voice.vocabulary import CallStatus, ReservationStatus
 
 LONGEST_QUEUE_MS = 24 * 3_600_000
@@ -169,8 +170,14 @@ async def _audit_spending(connection: AsyncConnection, org_id: str, report: Repo
         for scope_id in {org_id, call.api_key_id or org_id}:
             live[scope_id] += 1
             held[scope_id] += call.hold_milli_cents
+    buying = select(numbers.c.api_key_id, numbers.c.monthly_cost_cents).where(
+        numbers.c.org_id == org_id, numbers.c.status == "pending"
+    )
+    for number in await connection.execute(buying):
+        for scope_id in {org_id, number.api_key_id or org_id}:
+            held[scope_id] += number.monthly_cost_cents * MILLI_CENTS_PER_CENT
     kept = {row.id: row for row in await connection.execute(select(spending).where(spending.c.org_id == org_id))}
-    for scope_id in sorted(live.keys() | kept.keys()):
+    for scope_id in sorted(live.keys() | held.keys() | kept.keys()):
         row = kept.get(scope_id)
         is_ = (0, 0) if row is None else (row.open_calls, row.held_milli_cents)
         if is_ != (live[scope_id], held[scope_id]):

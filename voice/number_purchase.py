@@ -3,6 +3,9 @@
 Invariant: a number's row and its hold are committed before the carrier is asked, and the row says until that is
 settled that it must be looked at again (`due_at`). A purchase ends once: settled and active, or released and failed.
 
+The caps of the organisation and of the key that buys hold for a purchase: its hold counts while it is open, its price
+when it is settled. A renewal counts as spent and is never refused by a cap (`billing.spending` says why).
+
 A month costs `monthly_cost_cents`, ahead. While it is unpaid the number stays for 7 days, with a notice at their
 beginning and at their end.
 """
@@ -16,12 +19,12 @@ from typing import Any
 
 from accounts.mails import mail_members
 from accounts.tables import organisations
-from billing import ledger, low_balance
+from billing import ledger, limits, low_balance
 from billing.low_balance import tell_of_wallet
 from billing.money import MILLI_CENTS_PER_CENT, dollars_down, dollars_up
 from billing.posting import HOLD, RELEASE, SETTLE, Posting, Refusal, Transfer
 from billing.rating import Terms
-from config.errors import ApiError, not_found
+from config.errors import ApiError, not_found, refused
 from config.rows import Read, Row, Rows
 from voice.agent_tables import agent_numbers
 from voice.numbers import MONTHLY_COST_CENTS, kind_of, own_number
@@ -69,6 +72,7 @@ class BuyNumber:
     e164: str
     country_code: str
     terms: Terms
+    api_key_id: str | None = None
 
     def locate(self) -> Sequence[Read]:
         return ()
@@ -77,8 +81,8 @@ class BuyNumber:
         return (self.org_id,)
 
     def reads(self, located: Rows) -> Sequence[Read]:
-        reads = [*low_balance.reads_for(self.org_id), Read(numbers, "e164", (self.e164,))]
-        return (*reads, *ledger.reads_for(self._hold(0)))
+        kept = (*low_balance.reads_for(self.org_id), *limits.reads_for(self.org_id, self.api_key_id))
+        return (*kept, Read(numbers, "e164", (self.e164,)), *ledger.reads_for(self._hold(0)))
 
     def _hold(self, amount: int) -> Posting:
         reason = f"Phone number {self.e164}"
@@ -102,13 +106,18 @@ class BuyNumber:
             "number_type": kind_of(self.e164),
             "status": "pending",
             "monthly_cost_cents": MONTHLY_COST_CENTS,
+            "api_key_id": self.api_key_id,
             "purchased_at": now,
             "due_at": now + LOOK_AGAIN_MS,
             "inbound_enabled": False,
         }
         price, before = price_milli_cents(row), ledger.wallet_in(rows, self.org_id)
+        over = limits.over_cap(rows, self.org_id, self.api_key_id, price, self.e164, now)
+        if over is not None:
+            return refused(over.code, over.message, **over.figures)
         if ledger.apply(rows, self._hold(price), now) is Refusal.INSUFFICIENT:
             return insufficient(self.e164, before.available, price)
+        limits.count_opened(rows, self.org_id, self.api_key_id, price, now, calls=0)
         after = ledger.wallet_in(rows, self.org_id)
         tell_of_wallet(rows, organisation, before, after, self.terms, self.number_id, now)
         rows.insert(numbers, row)
@@ -152,7 +161,9 @@ class EndPurchase(_OnNumber):
     twilio_number_sid: str | None
 
     def reads(self, located: Rows) -> Sequence[Read]:
-        return (*self.locate(), *ledger.reads_for(self._end("", 0, "")))
+        row = located.get(numbers, self.number_id)
+        kept = () if row is None else limits.reads_for(row["org_id"], row["api_key_id"])
+        return (*self.locate(), *kept, *ledger.reads_for(self._end("", 0, "")))
 
     def _end(self, org_id: str, amount: int, e164: str) -> Posting:
         kind, reason = RELEASE if self.twilio_number_sid is None else SETTLE, f"Phone number {e164}"
@@ -164,9 +175,12 @@ class EndPurchase(_OnNumber):
         if row["status"] != "pending":  # decided before, by whoever looked it up
             return dict(row)
         bought = self.twilio_number_sid is not None
-        end = self._end(row["org_id"], price_milli_cents(row) if bought else 0, row["e164"])
+        price = price_milli_cents(row)
+        charge = price if bought else 0
+        end = self._end(row["org_id"], charge, row["e164"])
         outcome = ledger.apply(rows, end, now)
         assert isinstance(outcome, Transfer), f"the ledger refused the end of purchase {self.number_id}: {outcome}"
+        limits.count_closed(rows, row["org_id"], row["api_key_id"], price, charge, now, calls=0)
         paid_until = month_later(now, now) if bought else None
         changes: dict[str, Any] = {"status": "active", "purchased_at": now} if bought else {"status": "failed"}
         changes |= {"twilio_number_sid": self.twilio_number_sid, "paid_until": paid_until, "due_at": paid_until}
@@ -228,6 +242,7 @@ class TendNumber(_OnNumber):
             Read(numbers, "e164", (row["e164"],)),
             Read(agent_numbers, "number_id", (self.number_id,)),
             *low_balance.reads_for(row["org_id"]),
+            *limits.reads_for(row["org_id"], None),
         )
 
     def fold(self, rows: Rows, now: int) -> Tended:
@@ -259,6 +274,7 @@ class TendNumber(_OnNumber):
             end = Posting(self.settle_id, f"{key}:end", row["org_id"], SETTLE, price, self.hold_id, reason=reason)
             outcome = ledger.apply(rows, end, now)
             assert isinstance(outcome, Transfer), outcome
+            limits.count_closed(rows, row["org_id"], None, 0, price, now, calls=0)
             after = ledger.wallet_in(rows, row["org_id"])
             tell_of_wallet(rows, organisation, before, after, self.terms, self.hold_id, now)
             paid_until = month_later(row["paid_until"], row["purchased_at"])

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, StrictBool, StrictStr, StringConstraints
 from quart import Blueprint, Response
 
 from accounts.auth import caller, require_key
+from billing.spending import CAP_CODES
 from config.egress import LONGEST_URL
 from config.errors import invalid, not_found
 from config.http import Cursor, answer, body_as, query_as
@@ -118,6 +119,7 @@ async def get_available_numbers() -> Response:
 @fails(
     *UNCALLABLE,
     *CARRIER_FAILS,
+    *CAP_CODES,
     "insufficient_credit",
     "number_needs_address",
     "number_unavailable",
@@ -126,12 +128,14 @@ async def get_available_numbers() -> Response:
 )
 async def purchase_number() -> Response:
     """Buy a number from credit, now and every month after. Inbound calls are rejected until somebody answers them."""
-    return answer(await numbers_service().purchase(caller().org_id, (await body_as(PurchaseBody)).phone_number))
+    who, body = caller(), await body_as(PurchaseBody)
+    return answer(await numbers_service().purchase(who.org_id, body.phone_number, who.key_id))
 
 
 @blueprint.get("/v1/numbers/<number_id>")
 @gives(shapes.Number)
 async def get_number(number_id: str) -> Response:
+    """One of the organisation's numbers, and who answers it."""
     return answer(await numbers_service().show(caller().org_id, number_id))
 
 

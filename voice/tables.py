@@ -183,6 +183,7 @@ numbers = Table(
     Column("monthly_cost_cents", Integer, nullable=False),
     Column("twilio_number_sid", String(64)),
     Column("purchased_at", BigInteger, nullable=False),
+    Column("api_key_id", String(36)),  # bought it: the purchase counts to its caps
     Column("paid_until", BigInteger),  # null: imported, costs nothing
     Column("unpaid_since", BigInteger),
     Column("released_at", BigInteger),

@@ -126,9 +126,12 @@ class AboutCall(Shape):
 
 
 class AboutWallet(Shape):
-    """The wallet as it was right after the movement that made the event."""
+    """The wallet as it was right after the movement that made the event, and the lines that available credit fell below
+    by it: the one that was chosen, what two calls hold, what one holds."""
 
     wallet: Wallet
+    crossed: Annotated[list[Literal["alert_below", "two_calls", "one_call"]], Field(min_length=1)]
+    alert_below_milli_cents: int | None
 
 
 class AboutTopup(Shape):

@@ -1,4 +1,4 @@
--- Made from the migrations with this digest, by `make schema`: 64c0fecba8577f0555459f371462af591c51f1e0e6b376ac4feaeb62a3d36784
+-- Made from the migrations with this digest, by `make schema`: 8e280c71f8f5f3a5afe119a775533eaac15e3acb124aed04bfba6b8a97a013bd
 CREATE TABLE agent_numbers (
 	id TEXT NOT NULL, 
 	org_id VARCHAR(36) NOT NULL, 
@@ -309,6 +309,7 @@ CREATE TABLE numbers (
 	monthly_cost_cents INTEGER NOT NULL, 
 	twilio_number_sid VARCHAR(64), 
 	purchased_at BIGINT NOT NULL, 
+	api_key_id VARCHAR(36), 
 	paid_until BIGINT, 
 	unpaid_since BIGINT, 
 	released_at BIGINT, 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.spending import Limits, Scope, Spent, local_day, refusal
+from billing.spending import CAP_CODES, Limits, Scope, Spent, local_day, purchase_refusal, refusal
 
 DAY, NEXT_DAY, NEXT_MONTH = "2026-11-23", "2026-11-24", "2026-12-01"
 HOLD = 300_000
@@ -56,10 +56,58 @@ def test_a_refusal_says_the_figures_and_what_to_do() -> None:
     assert over is not None
     assert over.code == "daily_cap_reached"
     assert over.message == (
-        "Your organisation may spend $5.00 a day: $0.01 is spent and $3.00 held by calls under way, and this call "
-        "requires a $3.00 hold. Raise the cap under Spending limits on the Billing page, ask for a shorter call, or "
+        "Your organisation may spend $5.00 a day: $0.01 is spent and $3.00 held, and this call requires a $3.00 hold. "
+        "Raise the cap under Spending limits on the Billing page, ask for a shorter call, or "
         "wait until tomorrow."
     )
+
+
+PRICE, WANTED = 100_000, "+14155550160"
+
+
+def bought(limits: Limits, spent: Spent, scope: Scope = Scope.KEY, day: str = DAY) -> str | None:
+    over = purchase_refusal(scope, limits, spent, PRICE, WANTED, day)
+    return None if over is None else over.code
+
+
+def test_a_number_is_bound_by_both_caps_up_to_the_milli_cent() -> None:
+    spent = Spent(1, 150_000, DAY, 250_000, 250_000)
+    assert bought(Limits(daily_cap_milli_cents=500_000), spent) is None
+    assert bought(Limits(daily_cap_milli_cents=499_999), spent) == "key_daily_cap_reached"
+    assert bought(Limits(monthly_cap_milli_cents=500_000), spent, Scope.ORGANISATION) is None
+    assert bought(Limits(monthly_cap_milli_cents=499_999), spent, Scope.ORGANISATION) == "monthly_cap_reached"
+    assert bought(Limits(daily_cap_milli_cents=499_999), spent, day=NEXT_DAY) is None
+    assert bought(Limits(daily_cap_milli_cents=0, monthly_cap_milli_cents=0), Spent()) == "key_daily_cap_reached"
+    assert bought(Limits(), Spent(9, 10**12, DAY, 10**12, 10**12)) is None
+
+
+def test_a_number_is_no_call_so_countries_and_calls_at_once_do_not_bind_it() -> None:
+    assert bought(Limits(max_concurrent_calls=0, allowed_countries=("CA",)), Spent(open_calls=5)) is None
+
+
+def test_what_is_said_of_a_number_speaks_of_no_call() -> None:
+    over = purchase_refusal(Scope.ORGANISATION, Limits(500_000), Spent(1, 0, DAY, 450_000, 450_000), PRICE, WANTED, DAY)
+    assert over is not None
+    assert over.message == (
+        "Your organisation may spend $5.00 a day: $4.50 is spent and $0.00 held, and +14155550160 costs $1.00. Raise "
+        "the cap under Spending limits on the Billing page, or wait until tomorrow."
+    )
+    assert over.figures == {
+        "cap_milli_cents": 500_000,
+        "charged_milli_cents": 450_000,
+        "held_milli_cents": 0,
+        "hold_milli_cents": PRICE,
+    }
+
+
+def test_a_purchase_holds_and_is_charged_and_is_no_call_under_way() -> None:
+    assert Spent().opened(PRICE, DAY, calls=0) == Spent(0, PRICE, DAY, 0, 0)
+    assert Spent(1, PRICE, DAY).closed(PRICE, PRICE, DAY, calls=0) == Spent(1, 0, DAY, PRICE, PRICE)
+    assert Spent(1, PRICE, DAY).closed(PRICE, 0, DAY, calls=0) == Spent(1, 0, DAY, 0, 0)
+
+
+def test_only_caps_are_said_of_numbers() -> None:
+    assert CAP_CODES == ("daily_cap_reached", "monthly_cap_reached", "key_daily_cap_reached", "key_monthly_cap_reached")
 
 
 def test_only_a_refund_of_the_same_day_makes_room_on_it() -> None:
@@ -99,22 +147,32 @@ def test_a_day_is_the_organisations_own() -> None:
 DAYS = ("2026-11-29", "2026-11-30", "2026-12-01", "2026-12-02")
 
 
-@given(
-    cap=st.integers(0, 2_000),
-    steps=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 900), st.integers(0, 100), st.booleans()), max_size=40),
+STEP = st.tuples(
+    st.sampled_from(("call", "number", "end", "renewal", "midnight")), st.integers(1, 900), st.integers(0, 100)
 )
-def test_no_days_charges_ever_exceed_its_cap(cap: int, steps: list[tuple[int, int, int, bool]]) -> None:
+
+
+@given(cap=st.integers(0, 2_000), steps=st.lists(STEP, max_size=40))
+def test_no_days_charges_ever_exceed_its_cap_but_by_renewals(cap: int, steps: list[tuple[str, int, int]]) -> None:
     limits, spent, day = Limits(daily_cap_milli_cents=cap), Spent(), 0
-    charged, holds = dict.fromkeys(DAYS, 0), list[int]()
-    for later, hold, share, begins in steps:
-        day = min(3, day + (later == 3))
-        if begins and refusal(Scope.KEY, limits, spent, hold, "US", DAYS[day]) is None:
-            holds.append(hold)
-            spent = spent.opened(hold, DAYS[day])
-        elif not begins and holds:
-            held = holds.pop(0)
-            spent = spent.closed(held, held * share // 100, DAYS[day])
-            charged[DAYS[day]] += held * share // 100
-        assert spent.held_milli_cents == sum(holds)
-        assert spent.open_calls == len(holds)
+    charged, holds = dict.fromkeys(DAYS, 0), list[tuple[str, int]]()
+    for what, amount, share in steps:
+        judge = {
+            "call": lambda: refusal(Scope.KEY, limits, spent, amount, "US", DAYS[day]),  # noqa: B023
+            "number": lambda: purchase_refusal(Scope.KEY, limits, spent, amount, WANTED, DAYS[day]),  # noqa: B023
+        }
+        if what == "midnight":
+            day = min(3, day + 1)
+        elif what == "renewal":
+            spent = spent.closed(0, amount, DAYS[day], calls=0)
+        elif what == "end" and holds:
+            kind, held = holds.pop(0)
+            charge = held * share // 100 if kind == "call" else held * (share % 2)
+            spent = spent.closed(held, charge, DAYS[day], calls=int(kind == "call"))
+            charged[DAYS[day]] += charge
+        elif what in judge and judge[what]() is None:
+            holds.append((what, amount))
+            spent = spent.opened(amount, DAYS[day], calls=int(what == "call"))
+        assert spent.held_milli_cents == sum(held for _, held in holds)
+        assert spent.open_calls == sum(kind == "call" for kind, _ in holds)
     assert max(charged.values()) <= cap

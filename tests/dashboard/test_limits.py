@@ -36,6 +36,16 @@ async def test_what_is_no_limit_is_said_beside_its_field_and_nothing_is_saved(to
     assert "$0.00, no cap" in visitor.text
 
 
+async def test_a_number_beyond_the_cap_is_not_bought_and_the_page_says_why(town: Town) -> None:
+    visitor = await town.member("dana@example.com")
+    await visitor.get("/billing")
+    await visitor.post("/billing/limits", **{**FORM, "cap_day": "0.99"})
+    await visitor.get("/numbers")
+    refused = await visitor.post("/numbers/buy", phone_number="+14155550160")
+    assert refused.status_code == 402
+    assert "$0.00 is spent and $0.00 held, and +14155550160 costs $1.00. Raise the cap under" in visitor.text
+
+
 async def test_the_low_credit_alert_is_set_on_the_billing_page(town: Town) -> None:
     visitor = await town.member("dana@example.com")
     await visitor.get("/billing")

@@ -9,8 +9,10 @@ import pytest
 from callingbox import Callingbox
 from callingbox.tools import tool
 
+from config.audit import audit
 from simulator.faults import FaultPlan
 from simulator.network import Network
+from tests.billing.test_limits import HOUR_HOLD, limited, second_key, spent
 from tests.servers import (
     DOLLAR,
     Organisation,
@@ -119,6 +121,105 @@ async def test_what_credit_does_not_cover_is_not_bought(server: Server) -> None:
     assert refused["add_credits_url"] == f"{server.url}/billing/add-credits"
     assert WANTED not in network_of(server).numbers
     assert await kinds(org) == ["adjustment"]
+
+
+# -- caps -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_cap_binds_the_purchase_of_a_number_and_what_it_cost_is_spent(server: Server) -> None:
+    org = await server.organisation()
+    await limited(org, daily_cap_milli_cents=2 * PRICE - 1, max_concurrent_calls=0, allowed_countries=["CA"])
+    await buy(org)  # is no call: what limits calls alone does not bind it
+    assert await spent(org) == {**await spent(org), "day_milli_cents": PRICE, "month_milli_cents": PRICE}
+    assert ((await spent(org))["held_milli_cents"], (await spent(org))["open_calls"]) == (0, 0)
+    refused = await buy(org, "+14155550161", expect=402)
+    assert (
+        refused["code"],
+        refused["cap_milli_cents"],
+        refused["charged_milli_cents"],
+        refused["hold_milli_cents"],
+    ) == (
+        "daily_cap_reached",
+        2 * PRICE - 1,
+        PRICE,
+        PRICE,
+    )
+    assert "+14155550161 costs $1.00" in refused["error"]
+    assert "call" not in refused["error"]
+    assert "+14155550161" not in network_of(server).numbers
+    assert await kinds(org) == ["adjustment", "hold", "settle"]
+    await limited(org, daily_cap_milli_cents=None, monthly_cap_milli_cents=PRICE)
+    assert (await buy(org, "+14155550161", expect=402))["code"] == "monthly_cap_reached"
+    assert await sound(server)
+
+
+async def test_calls_and_numbers_share_a_cap(server: Server) -> None:
+    org = await server.organisation(credit=100 * DOLLAR)
+    await limited(org, daily_cap_milli_cents=HOUR_HOLD)
+    await buy(org)
+    assert (await org.call("+14155550130", expect=402))["charged_milli_cents"] == PRICE
+    await limited(org, daily_cap_milli_cents=HOUR_HOLD + PRICE)
+    await org.call("+14155550149")  # holds all that is left
+    assert (await buy(org, "+14155550161", expect=402))["held_milli_cents"] == HOUR_HOLD
+
+
+async def test_a_purchase_that_the_carrier_refuses_gives_its_room_back(server: Server) -> None:
+    org = await server.organisation()
+    await limited(org, daily_cap_milli_cents=PRICE)
+    network_of(server).add_number("+14155550161", "somebody else's")
+    assert (await buy(org, "+14155550161", expect=409))["code"] == "number_unavailable"
+    assert ((await spent(org))["day_milli_cents"], (await spent(org))["held_milli_cents"]) == (0, 0)
+    await buy(org)
+    assert (await spent(org))["day_milli_cents"] == PRICE
+    assert await sound(server)
+
+
+async def test_a_purchase_that_is_not_decided_keeps_its_room_until_it_is(server: Server) -> None:
+    org = await server.organisation()
+    await limited(org, daily_cap_milli_cents=PRICE)
+    network_of(server).faults = FaultPlan(create_error_unmade=1.0)
+    assert (await buy(org, expect=502))["code"] == "purchase_unresolved"
+    assert ((await spent(org))["held_milli_cents"], (await spent(org))["open_calls"]) == (PRICE, 0)
+    assert await sound(server)
+    assert (await buy(org, "+14155550161", expect=402))["held_milli_cents"] == PRICE
+    network_of(server).faults = FaultPlan()
+    server.clock.advance(361)
+    await look(server)
+    assert (await spent(org))["held_milli_cents"] == 0
+    await buy(org, "+14155550161")
+    assert await sound(server)
+
+
+async def test_purchases_that_race_never_exceed_a_cap(server: Server) -> None:
+    org = await server.organisation(credit=100 * DOLLAR)
+    await limited(org, monthly_cap_milli_cents=3 * PRICE)
+    wanted = [f"+1415555016{last}" for last in range(9)]
+    bodies = [{"phone_number": e164} for e164 in wanted]
+    answers = await asyncio.gather(*(org.api.post("/v1/numbers/purchase", json=body) for body in bodies))
+    assert sorted(answer.status_code for answer in answers) == [200] * 3 + [402] * 6
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 402} == {"monthly_cap_reached"}
+    assert (await org.wallet())["balance_milli_cents"] == 100 * DOLLAR - 3 * PRICE
+
+
+async def test_a_keys_cap_counts_the_numbers_that_it_bought(server: Server) -> None:
+    org = await server.organisation()
+    key = await second_key(server, org, daily_cap_milli_cents=PRICE)
+    await buy(org)
+    assert (await spent(key, "api_key"))["day_milli_cents"] == 0
+    await buy(key, "+14155550161")
+    assert (await spent(key, "api_key"))["day_milli_cents"] == PRICE
+    assert (await spent(org))["day_milli_cents"] == 2 * PRICE
+    refused = await buy(key, "+14155550162", expect=402)
+    assert refused["code"] == "key_daily_cap_reached"
+    assert refused["error"].startswith("This API key may spend $1.00 a day: $1.00 is spent and $0.00 held, and +1415")
+    await buy(org, "+14155550162")
+    assert await sound(server)
+
+
+async def sound(server: Server) -> bool:
+    violations = (await audit(server.settings, server.clock))["violations"]
+    assert violations == []
+    return True
 
 
 async def test_a_number_that_is_gone_costs_nothing(server: Server) -> None:

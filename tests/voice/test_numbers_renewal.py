@@ -12,6 +12,7 @@ from billing.ledger import Post
 from billing.posting import Posting
 from config.audit import audit
 from config.clock import new_id
+from tests.billing.test_limits import limited, second_key, spent
 from tests.servers import DOLLAR, Organisation, Server, running_network, running_server
 from tests.voice.test_agents import create
 from tests.voice.test_numbers import PRICE, WANTED, buy, kinds, look, network_of
@@ -76,6 +77,22 @@ async def test_a_number_is_charged_once_a_month(server: Server) -> None:
     assert renewed["status"] == "active"
 
 
+async def test_a_renewal_is_spent_and_never_refused_by_a_cap(server: Server) -> None:
+    org = await server.organisation(credit=5 * DOLLAR)
+    key = await second_key(server, org)
+    await buy(key)
+    await limited(org, daily_cap_milli_cents=0, monthly_cap_milli_cents=0)
+    server.clock.advance(32 * DAY_SECONDS)
+    await look(server)
+    assert (await shown(org))["status"] == "active"
+    assert (await org.wallet())["balance_milli_cents"] == 5 * DOLLAR - 2 * PRICE
+    assert await violations(server) == []
+    await limited(org, daily_cap_milli_cents=2 * PRICE - 1, monthly_cap_milli_cents=None)
+    refused = await buy(org, "+14155550161", expect=402)  # what is new finds the room taken
+    assert (refused["code"], refused["charged_milli_cents"]) == ("daily_cap_reached", PRICE)
+    assert (await spent(key, "api_key"))["day"] < (await spent(org))["day"]  # it is the organisation's contract
+
+
 async def test_a_worker_that_was_away_catches_up_month_by_month(server: Server) -> None:
     org = await server.organisation(credit=10 * DOLLAR)
     await buy(org)
@@ -96,7 +113,7 @@ async def test_the_audit_finds_numbers_that_were_not_paid_as_their_rows_say(serv
     for changes, expected in (
         ({"paid_until": 1}, ["number_is_paid"]),
         ({"status": "failed"}, ["purchase_ends"]),
-        ({"status": "pending", "due_at": None}, ["purchase_ends", "hold_ends"]),
+        ({"status": "pending", "due_at": None}, ["spending_adds_up", "spending_adds_up", "purchase_ends", "hold_ends"]),
     ):
         await forge(server, number["id"], changes)
         assert await violations(server) == expected

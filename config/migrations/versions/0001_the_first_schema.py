@@ -738,6 +738,7 @@ def upgrade() -> None:
         sa.Column("monthly_cost_cents", sa.Integer(), nullable=False),
         sa.Column("twilio_number_sid", sa.String(length=64), nullable=True),
         sa.Column("purchased_at", sa.BigInteger(), nullable=False),
+        sa.Column("api_key_id", sa.String(length=36), nullable=True),
         sa.Column("paid_until", sa.BigInteger(), nullable=True),
         sa.Column("unpaid_since", sa.BigInteger(), nullable=True),
         sa.Column("released_at", sa.BigInteger(), nullable=True),
