@@ -101,15 +101,16 @@ async def _measure(level: Level, directory: Path, times: Path) -> _Measured:
     async with outside(port), aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         with _serving(directory, f"http://127.0.0.1:{port}", times) as (installed, process):
             first = Caller(session, installed.url)
-            await first.talk(await first.ring(), 0.1, _in(2))  # whatever is loaded with the first is loaded
+            await first.talk(await first.ring(), 0.1, 2, asyncio.Barrier(1))  # what is loaded with the first is loaded
             empty = await _resident(process)
             waiting = await _sockets_alone(session, installed.url, level.conversations, process) - empty
             callers = [Caller(session, installed.url) for _ in range(level.conversations)]
-            end = _in(level.seconds + 0.02 * level.conversations)
-            talking = []
+            talking, all_greeted = [], asyncio.Barrier(level.conversations + 1)
             for caller in callers:
-                talking.append(asyncio.create_task(caller.talk(await caller.ring(), level.apart_seconds, end)))
-            await asyncio.sleep(end - _in(0) - 1)
+                talk = caller.talk(await caller.ring(), level.apart_seconds, level.seconds, all_greeted)
+                talking.append(asyncio.create_task(talk))
+            await all_greeted.wait()
+            await asyncio.sleep(level.seconds - 2 * SETTLE_SECONDS)
             live = await _resident(process) - empty
             await asyncio.gather(*talking)
             for caller in callers:
@@ -123,18 +124,16 @@ async def _measure_bare(level: Level, directory: Path, times: Path) -> _Measured
         module = ("tests.benchmarks.relay_bare", str(port), str(times), f"http://127.0.0.1:{model}/v1")
         with _process(directory, port, {**os.environ}, *module):
             url = f"http://127.0.0.1:{port}"
-            await Caller(session, url).talk("", 0.1, _in(2))
-            callers, end = [Caller(session, url) for _ in range(level.conversations)], _in(level.seconds)
-            await asyncio.gather(*(caller.talk("", level.apart_seconds, end) for caller in callers))
+            await Caller(session, url).talk("", 0.1, 2, asyncio.Barrier(1))
+            callers = [Caller(session, url) for _ in range(level.conversations)]
+            all_greeted = asyncio.Barrier(level.conversations)
+            told = (level.apart_seconds, level.seconds, all_greeted)
+            await asyncio.gather(*(caller.talk("", *told) for caller in callers))
     return _Measured(_total_ms(callers), 0, 0)
 
 
 def _total_ms(callers: list[Caller]) -> dict[str, float]:
     return {reference: ms for caller in callers for reference, ms in caller.total_ms.items()}
-
-
-def _in(seconds: float) -> float:
-    return asyncio.get_running_loop().time() + seconds
 
 
 async def _sockets_alone(session: aiohttp.ClientSession, url: str, count: int, process: psutil.Process) -> int:

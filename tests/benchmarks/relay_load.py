@@ -118,10 +118,12 @@ class Caller:
             await self._hear(socket, "How can I help you?")
             yield socket
 
-    async def talk(self, ticket: str, apart_seconds: float, until: float) -> None:
-        """Listen to the greeting, then speak every now and then until the loop's clock says `until`."""
+    async def talk(self, ticket: str, apart_seconds: float, seconds: float, all_greeted: asyncio.Barrier) -> None:
+        """Listen to the greeting, then, once everybody has, speak every now and then for so long."""
         loop = asyncio.get_running_loop()
         async with self.greeted(ticket) as socket:
+            await all_greeted.wait()
+            until = loop.time() + seconds
             await asyncio.sleep(random.uniform(0, apart_seconds))
             for turn in itertools.count():
                 if loop.time() >= until:

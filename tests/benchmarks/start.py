@@ -137,7 +137,7 @@ async def _with_live_calls(database_url: str, count: int) -> tuple[float, float]
     """Megabytes (after one conversation, while so many go on)."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    loop, outside_port = asyncio.get_running_loop(), free_port()
+    outside_port = free_port()
     url = f"http://127.0.0.1:{outside_port}"
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(outside(outside_port))
@@ -147,7 +147,7 @@ async def _with_live_calls(database_url: str, count: int) -> tuple[float, float]
         port, process = stack.enter_context(_server(database_url, ARGUMENTS, settings))
         await asyncio.to_thread(_ask_until_ready, port)
         first = Caller(session, f"http://127.0.0.1:{port}")
-        await first.talk(await first.ring(), 0.1, loop.time() + 1)  # whatever is loaded with the first is loaded
+        await first.talk(await first.ring(), 0.1, 1, asyncio.Barrier(1))  # what is loaded with the first is loaded
         before, ended, places = _megabytes(process), asyncio.Event(), asyncio.Semaphore(AT_ONCE)
         going = 0
 
