@@ -165,7 +165,8 @@ async def send_batch() -> AnyResponse:
     except ApiError as error:
         field = str(error.fields.get("field", ""))
         at = SHOWN_AT.get(field, field if field in FIELDS else "")
-        wrong = Form(values, {at: error.message} if at else {}, "" if at else error.message)
+        sentence = error.message.removeprefix(f"`{field}`: ")  # it stands beside the field
+        wrong = Form(values, {at: sentence[:1].upper() + sentence[1:]} if at else {}, "" if at else error.message)
         return await _form_page(wrong, days, outcomes, status=error.status)
     quote = _quote(quoted, clock_of(person))
     return await _form_page(Form(values), days, outcomes, once=once, quote=quote, quoted=digest)

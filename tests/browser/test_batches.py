@@ -54,7 +54,7 @@ def test_a_batch_is_quoted_made_watched_and_done(
         page.get_by_label("Calls at once").fill("many")
         page.get_by_label("File").set_input_files(file)
         page.get_by_role("button", name="See what it would cost").click()
-        expect(page.locator("#max_concurrent-error")).to_contain_text("valid integer")
+        expect(page.locator("#max_concurrent-error")).to_have_text("Must be a whole number.")
 
         page.get_by_label("Calls at once").fill("2")
         page.get_by_role("button", name="See what it would cost").click()
