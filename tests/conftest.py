@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from billing.tables import wallets
 from config.database import Database
@@ -16,6 +17,9 @@ from tests.databases import Postgres, SqliteFiles
 
 if TYPE_CHECKING:
     from tests.servers import Server
+
+settings.register_profile("any machine", parent=settings(), deadline=None)  # rules hold, however slow it is
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")
