@@ -3,27 +3,23 @@
 Owns the connections. Invariant: `Database.write` is the only place where a transaction that changes anything
 begins and commits, and only the door and the migrations call it; everything else reads.
 
-On SQLite one synchronous engine writes: what may wait, for other processes or for the disk, in a thread of its own
-(begin and commit), what is computed where the requests run, because a thread that computes beside them takes turns with
-them and both lose. Reads go through aiosqlite, look-ups by an index to the driver itself (`config.look_up`). On
-Postgres the writer has a connection of its own, so that no number of slow reads can keep it waiting.
+Writing is the drivers' own work (`config.writer`), and so are look-ups by an index (`config.look_up`); lists and
+reports go through SQLAlchemy's engine for reading.
 """
 
-import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, MetaData, Select, create_engine, event
+from sqlalchemy import Connection, Engine, MetaData, Select, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from config.look_up import LookUps, PostgresLookUps, SqliteLookUps
+from config.writer import PostgresWriter, SqliteWriter, Transaction, Writer
 
 metadata = MetaData(
     naming_convention={
@@ -51,14 +47,13 @@ class Database:
 
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
         self.url = url
-        self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
+        address = make_url(url)
+        self.is_sqlite = address.get_backend_name() == "sqlite"
         if self.is_sqlite:
             self._reader: AsyncEngine = create_async_engine(url)
-            self._writer: Engine | AsyncEngine = create_engine(make_url(url).set(drivername="sqlite+pysqlite"))
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
-            self._look_ups: LookUps = SqliteLookUps(self._writer.url, BUSY_TIMEOUT_MS)
-            _configure_sqlite(self._reader.sync_engine, begin="BEGIN")
-            _configure_sqlite(self._writer, begin="BEGIN IMMEDIATE")
+            _configure_sqlite(self._reader.sync_engine)
+            self._look_ups: LookUps = SqliteLookUps(address, BUSY_TIMEOUT_MS)
+            self._writer: Writer = SqliteWriter(address, BUSY_TIMEOUT_MS)
         else:
             patience = {"timeout": CONNECT_TIMEOUT_SECONDS, "command_timeout": COMMAND_TIMEOUT_SECONDS}
             self._reader = create_async_engine(
@@ -68,8 +63,8 @@ class Database:
                 pool_timeout=FREE_CONNECTION_TIMEOUT_SECONDS,
                 connect_args=patience,
             )
-            self._look_ups = PostgresLookUps(make_url(url), FREE_CONNECTION_TIMEOUT_SECONDS, patience)
-            self._writer = create_async_engine(url, pool_size=1, max_overflow=0, connect_args=patience)
+            self._look_ups = PostgresLookUps(address, FREE_CONNECTION_TIMEOUT_SECONDS, patience)
+            self._writer = PostgresWriter(address, patience)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -83,31 +78,15 @@ class Database:
         with _naming_absence():
             return await self._look_ups.find(query, parameters)
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run `work` in one transaction and commit it. Errors of the driver pass through; nothing is then kept."""
-        if isinstance(self._writer, AsyncEngine):
-            async with self._writer.begin() as connection:
-                return await connection.run_sync(work)
-        in_thread = partial(asyncio.get_running_loop().run_in_executor, self._thread)
-        transaction = self._writer.begin()
-        begun = await in_thread(transaction.__enter__)
-        try:
-            done = work(begun)
-        except BaseException as error:
-            transaction.__exit__(type(error), error, error.__traceback__)
-            raise
-        await in_thread(transaction.__exit__, None, None, None)
-        return done
+        async with self._writer.transaction() as transaction:
+            return await work(transaction)
 
     async def close(self) -> None:
         await self._look_ups.close()
-        for engine in (self._reader, self._writer):
-            if isinstance(engine, AsyncEngine):
-                await engine.dispose()
-            else:
-                engine.dispose()
-        if self.is_sqlite:
-            self._thread.shutdown()
+        await self._writer.close()
+        await self._reader.dispose()
 
 
 @contextmanager
@@ -166,20 +145,15 @@ def _sqlstate(error: BaseException | None) -> str:
     return getattr(error, "sqlstate", None) or ""
 
 
-def _configure_sqlite(engine: Engine, begin: str) -> None:
+def _configure_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def connect(dbapi: Any, _: object) -> None:
         dbapi.isolation_level = None  # transactions begin where we say, not where the driver guesses
         cursor = dbapi.cursor()
-        for pragma in (
-            "journal_mode=wal",
-            "synchronous=full",
-            f"busy_timeout={BUSY_TIMEOUT_MS}",
-            "foreign_keys=on",
-        ):
+        for pragma in ("journal_mode=wal", f"busy_timeout={BUSY_TIMEOUT_MS}", "foreign_keys=on"):
             cursor.execute(f"pragma {pragma}")
         cursor.close()
 
     @event.listens_for(engine, "begin")
     def start(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        connection.exec_driver_sql("BEGIN")

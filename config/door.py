@@ -12,16 +12,18 @@ command reads or writes belongs to an organisation whose row is locked, so proce
 
 import asyncio
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
-from sqlalchemy import Connection, Table
+from sqlalchemy import Table
 
 from config.clock import Clock, now_ms
 from config.database import Database, is_unavailable, may_pass
-from config.rows import Read, Rows
+from config.rows import Read, Rows, Stale
+from config.writer import Transaction
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +51,8 @@ class Command(Protocol[R_co]):
         ...
 
     def fold(self, rows: Rows, now: int) -> R_co:
-        """Decide and put the changes into `rows`. A refusal is a result; an exception is a fault of this command."""
+        """Decide and put the changes into `rows`. A refusal is a result; an exception is a fault of this command, but
+        for `Stale`, which has the batch read and folded again."""
         ...
 
 
@@ -79,7 +82,8 @@ class Door:
     on_death: Callable[[BaseException], None] = field(default=lambda error: os._exit(70))
     committed: list[Callable[[Any, Any], None]] = field(default_factory=list)
     batch_sizes: Callable[[int], None] = field(default=lambda size: None)
-    _queue: "asyncio.Queue[Waiting[Any]]" = field(default_factory=lambda: asyncio.Queue(QUEUE_LIMIT))
+    _queue: "deque[Waiting[Any]]" = field(default_factory=deque)
+    _called: asyncio.Event = field(default_factory=asyncio.Event)
     _writer: "asyncio.Task[None] | None" = None
 
     def open(self) -> None:
@@ -89,17 +93,13 @@ class Door:
     async def close(self) -> None:
         """Take no more, finish what waits, then stop."""
         writer, self._writer = self._writer, None
-        if writer is None:
-            return
-        drained = asyncio.create_task(self._queue.join())
-        await asyncio.wait({drained, writer}, return_when=asyncio.FIRST_COMPLETED)  # a dead writer drains nothing
-        for task in (drained, writer):
-            task.cancel()
-        await asyncio.gather(drained, writer, return_exceptions=True)
+        self._called.set()
+        if writer is not None:
+            await asyncio.wait({writer})
 
     @property
     def depth(self) -> int:
-        return self._queue.qsize()
+        return len(self._queue)
 
     async def submit(self, command: Command[R], *, droppable: bool = False) -> R:
         """Have the command decided, committed and answered.
@@ -109,11 +109,11 @@ class Door:
         """
         if self._writer is None or self._writer.done():
             raise Busy("the server is stopping")
+        if len(self._queue) >= QUEUE_LIMIT:
+            raise Busy("too many requests are waiting")
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        try:
-            self._queue.put_nowait(Waiting(command, answer, self.clock(), droppable))
-        except asyncio.QueueFull:
-            raise Busy("too many requests are waiting") from None
+        self._queue.append(Waiting(command, answer, self.clock(), droppable))
+        self._called.set()
         return await answer
 
     def _writer_ended(self, task: "asyncio.Task[None]") -> None:
@@ -122,16 +122,16 @@ class Door:
             self.on_death(error)  # a process that cannot write must not go on taking requests
 
     async def _serve(self) -> None:
-        while True:
-            taken = [await self._queue.get()]
-            while len(taken) < BATCH_LIMIT and not self._queue.empty():
-                taken.append(self._queue.get_nowait())
-            batch = self._admit(taken)
-            if batch:
+        """Until closed, and then until nothing waits."""
+        while self._queue or self._writer is not None:
+            if not self._queue:
+                self._called.clear()
+                await self._called.wait()
+                continue
+            taken = [self._queue.popleft() for _ in range(min(BATCH_LIMIT, len(self._queue)))]
+            if batch := self._admit(taken):
                 self.batch_sizes(len(batch))
                 await self._run(batch)
-            for _ in taken:
-                self._queue.task_done()
 
     def _admit(self, taken: list[Waiting[Any]]) -> list[Waiting[Any]]:
         """Leave out commands that waited too long and creates whose client has gone."""
@@ -150,10 +150,10 @@ class Door:
         failure: Exception | None = None
         for delay in (*RETRY_DELAYS_SECONDS, None):
             try:
-                results = await self.database.write(lambda c: self._fold(c, batch))
+                results = await self.database.write(lambda transaction: self._fold(transaction, batch))
             except Exception as error:
                 failure = error
-                if delay is None or not may_pass(error):
+                if delay is None or not (may_pass(error) or isinstance(error, Stale)):
                     break
                 await asyncio.sleep(delay)
             else:
@@ -172,17 +172,17 @@ class Door:
             await self._run(batch[:middle])
             await self._run(batch[middle:])
 
-    def _fold(self, connection: Connection, batch: list[Waiting[Any]]) -> list[Any]:
+    async def _fold(self, transaction: Transaction, batch: list[Waiting[Any]]) -> list[Any]:
         commands = [waiting.command for waiting in batch]
-        located = Rows(connection)
-        located.read(read for command in commands for read in command.locate())
+        located = Rows(transaction)
+        await located.read(read for command in commands for read in command.locate())
         organisations = {org for command in commands for org in command.organisations(located)}
-        rows = Rows(connection)
-        rows.lock(self.mutex, sorted(organisations))
-        rows.read(read for command in commands for read in command.reads(located))
+        rows = Rows(transaction)
+        await rows.lock(self.mutex, sorted(organisations))
+        await rows.read(read for command in commands for read in command.reads(located))
         now = self.clock()
         results = [command.fold(rows, now) for command in commands]
-        rows.write()
+        await rows.write()
         return results
 
     def _answer(self, batch: list[Waiting[Any]], results: list[Any]) -> None:

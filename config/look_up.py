@@ -5,7 +5,8 @@ on both databases; values pass through SQLAlchemy's types, so that what is found
 """
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
@@ -85,30 +86,23 @@ class PostgresLookUps:
     """A few connections outside any transaction."""
 
     def __init__(self, url: URL, free_timeout_seconds: float, patience: Mapping[str, float]) -> None:
-        _, options = _DIALECTS["postgresql"].create_connect_args(url)
-        self._options = {name: value for name, value in options.items() if name not in _OF_SQLALCHEMY}
-        self._free_timeout_seconds, self._patience = free_timeout_seconds, patience
+        self._options = {**connect_options(url), **patience}
+        self._free_timeout_seconds = free_timeout_seconds
         self._pool: Any = None
-        self._closed: tuple[type[Exception], ...] = ()
 
     async def find(self, query: Select[Any], parameters: Mapping[str, Any]) -> Found:
         if self._pool is None:
             self._pool = await self._new_pool()  # connects to nothing yet, so nobody else comes in between
         statement = compiled(query, "postgresql")
-        try:
+        with closed_as_lost():
             async with self._pool.acquire(timeout=self._free_timeout_seconds) as connection:
                 return statement.rows(await connection.fetch(statement.text, *statement.values(parameters)))
-        except self._closed as error:
-            if isinstance(error, ValueError):
-                raise  # a value of the wrong type
-            raise ConnectionError("the connection has been closed") from error
 
     def _new_pool(self) -> Any:
         import asyncpg
 
-        self._closed = (asyncpg.InterfaceError, asyncpg.InternalClientError)
         return asyncpg.create_pool(
-            **self._options, **self._patience, min_size=0, max_size=CONNECTIONS, init=_as_sqlalchemy, reset=_nothing
+            **self._options, min_size=0, max_size=CONNECTIONS, init=speak_as_sqlalchemy, reset=_nothing
         )
 
     async def close(self) -> None:
@@ -116,7 +110,26 @@ class PostgresLookUps:
             self._pool.terminate()
 
 
-async def _as_sqlalchemy(connection: Any) -> None:
+def connect_options(url: URL) -> dict[str, Any]:
+    """What the driver for Postgres is to be told of an address."""
+    _, options = _DIALECTS["postgresql"].create_connect_args(url)
+    return {name: value for name, value in options.items() if name not in _OF_SQLALCHEMY}
+
+
+@contextmanager
+def closed_as_lost() -> Iterator[None]:
+    """To use a connection that has been closed is no mistake of ours; the driver's word for it means both."""
+    import asyncpg
+
+    try:
+        yield
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        if isinstance(error, ValueError):
+            raise  # a value of the wrong type
+        raise ConnectionError("the connection has been closed") from error
+
+
+async def speak_as_sqlalchemy(connection: Any) -> None:
     """JSON arrives as what it says, as on SQLAlchemy's connections."""
     for name in ("json", "jsonb"):
         await connection.set_type_codec(name, encoder=str, decoder=msgspec.json.decode, schema="pg_catalog")

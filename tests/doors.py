@@ -1,15 +1,12 @@
 """Doors as tests need them: several on one database, and ones whose database fails on purpose."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
-
-from sqlalchemy import Engine, event
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from billing.tables import wallets
 from config.database import Database
 from config.door import Door
+from config.writer import Transaction, Values, Writer
 
 
 @asynccontextmanager
@@ -24,9 +21,56 @@ async def several_doors(url: str, count: int) -> AsyncIterator[list[Door]]:
         await door.database.close()
 
 
-def writing_engine(database: Database) -> Engine:
+class Nowhere:
+    """The transaction of a test that neither reads nor writes."""
+
+    backend = "sqlite"
+
+    async def fetch(self, text: str, values: Values) -> Sequence[Values]:
+        raise AssertionError(text)
+
+    async def execute_many(self, text: str, rows: Sequence[Values]) -> None:
+        raise AssertionError(text)
+
+
+class ObservedWriter:
+    """The writer of a database, with somebody who sees each statement after it has run, and `COMMIT` before it does."""
+
+    def __init__(self, writer: Writer, see: Callable[[str], None]) -> None:
+        self._writer, self._see = writer, see
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        async with self._writer.transaction() as transaction:
+            yield ObservedTransaction(transaction, self._see)
+            self._see("COMMIT")
+
+    async def close(self) -> None:
+        await self._writer.close()
+
+
+class ObservedTransaction:
+    def __init__(self, transaction: Transaction, see: Callable[[str], None]) -> None:
+        self._transaction, self._see, self.backend = transaction, see, transaction.backend
+
+    async def fetch(self, text: str, values: Values) -> Sequence[Values]:
+        found = await self._transaction.fetch(text, values)
+        self._see(text)
+        return found
+
+    async def execute_many(self, text: str, rows: Sequence[Values]) -> None:
+        await self._transaction.execute_many(text, rows)
+        self._see(text)
+
+
+@contextmanager
+def observed(database: Database, see: Callable[[str], None]) -> Iterator[None]:
     writer = database._writer
-    return writer.sync_engine if isinstance(writer, AsyncEngine) else writer
+    database._writer = ObservedWriter(writer, see)
+    try:
+        yield
+    finally:
+        database._writer = writer
 
 
 @contextmanager
@@ -35,7 +79,6 @@ def failing_at(database: Database, number: int) -> Iterator[list[str]]:
 
     Gives the list of the statements that broke.
     """
-    engine = writing_engine(database)
     seen = 0
     broken: list[str] = []
 
@@ -46,16 +89,5 @@ def failing_at(database: Database, number: int) -> Iterator[list[str]]:
             raise RuntimeError(f"broken on purpose: {statement}")
         seen += 1
 
-    def executes(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        count(statement)
-
-    def commits(connection: Any) -> None:
-        count("COMMIT")
-
-    event.listen(engine, "after_cursor_execute", executes)
-    event.listen(engine, "commit", commits)
-    try:
+    with observed(database, count):
         yield broken
-    finally:
-        event.remove(engine, "after_cursor_execute", executes)
-        event.remove(engine, "commit", commits)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from billing.spending import CODES, Scope
-from config.rows import Read, Row, Rows
+from config.rows import Read, Row, Rows, Stale
 from voice.agent_tables import agents, blocked_callers, callers
 from voice.agents import DEFAULTS, call_snapshot
 from voice.dialling import NotDiallable, check_number
@@ -50,9 +50,10 @@ def answering_agent(rows: Rows, number: Row) -> Row | None:
     agent_id = number["inbound_agent_id"]
     if agent_id is None:
         return None
-    if rows.get(agents, agent_id) is None:  # attached between our looking for the number and our locking it
-        rows.read([Read(agents, "id", (agent_id,))])
-    return rows.get(agents, agent_id)
+    agent = rows.get(agents, agent_id)
+    if agent is None:
+        raise Stale("an agent was attached between our looking for the number and our locking it")
+    return agent
 
 
 def inbound_snapshot(number: Mapping[str, Any], agent: Mapping[str, Any] | None) -> dict[str, Any]:

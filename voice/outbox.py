@@ -99,7 +99,7 @@ class Outbox:
         try:
             outcome = await self._dial_within_time(call)
             freed = idempotency_key_id if outcome is OVER_CAPACITY else None
-            await self._tell(call.id, outcome, _dial_observation(outcome), freed_key=freed)
+            await self._tell(call, outcome, _dial_observation(outcome), freed_key=freed)
         finally:
             self._dials.pop(call.id, None)
 
@@ -141,7 +141,7 @@ class Outbox:
         except CarrierUnavailable as error:
             log.warning("carrier_not_asked", call_id=call.id, error=str(error))
             return
-        await self._tell(call.id, event, _asked_observation(event))
+        await self._tell(call, event, _asked_observation(event))
 
     async def _carrier_says(self, call: Call) -> Event:
         if call.twilio_call_sid is not None:
@@ -161,15 +161,16 @@ class Outbox:
             log.warning("result_not_stored", call_id=call.id, error=str(error))  # due again later
 
     async def _tell(
-        self, call_id: str, event: Event, observation: Observation | None, freed_key: str | None = None
+        self, call: Call, event: Event, observation: Observation | None, freed_key: str | None = None
     ) -> None:
         """Bring what was learned back through the door, however busy it is; a lost dial answer would cost a lookup."""
-        command = MoveCall(event, self._policy, new_id(), call_id=call_id, observation=observation, freed_key=freed_key)
+        whose = {"call_id": call.id, "org_id": call.org_id}
+        command = MoveCall(event, self._policy, new_id(), observation=observation, freed_key=freed_key, **whose)
         for delay in (0.1, 0.5, 2.0, 5.0, None):
             try:
                 await self._door.submit(command)
             except (Busy, Down) as error:
-                log.warning("outcome_not_stored", call_id=call_id, error=str(error), again=delay is not None)
+                log.warning("outcome_not_stored", call_id=call.id, error=str(error), again=delay is not None)
                 if delay is not None:
                     await asyncio.sleep(delay)
             else:

@@ -13,6 +13,7 @@ from billing.wallet import Wallet
 from config.clock import new_id
 from config.database import Database
 from config.door import Door
+from tests.databases import alter
 
 
 async def new_wallet(database: Database) -> str:
@@ -25,7 +26,7 @@ async def new_wallet(database: Database) -> str:
         connection.execute(insert(organisations), [organisation])
         connection.execute(insert(wallets), [wallet])
 
-    await database.write(create)
+    await alter(database.url, create)
     return org_id
 
 

@@ -12,6 +12,7 @@ from billing.ledger import Post
 from billing.posting import Posting
 from billing.topup_upkeep import TopupUpkeep
 from config.clock import new_id
+from tests.databases import alter
 from tests.servers import DOLLAR, until
 from tests.shop import Shop
 
@@ -136,14 +137,14 @@ async def test_authentication_required_pauses_at_once_and_the_mailed_link_mends_
 
 
 async def confirm_people(shop: Shop) -> None:
-    await shop.server.database.write(lambda connection: connection.execute(update(users).values(verified_at=1)))
+    await alter(shop.server.database.url, lambda connection: connection.execute(update(users).values(verified_at=1)))
 
 
 async def has_left(shop: Shop, user_id: str) -> None:
     """Somebody who had confirmed the address and was removed: the row stays, and is written to no more."""
     gone = {"id": user_id, "org_id": shop.org.id, "email": f"removed:{user_id}", "password_hash": ""}
     adding = insert(users).values({**gone, "verified_at": 1, "created_at": 0})
-    await shop.server.database.write(lambda connection: connection.execute(adding))
+    await alter(shop.server.database.url, lambda connection: connection.execute(adding))
 
 
 async def letters(shop: Shop) -> list[dict[str, Any]]:

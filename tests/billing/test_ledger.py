@@ -19,6 +19,7 @@ from config.database import Database
 from config.door import Door
 from tests.billing.books import Books, all_transfers, snapshot
 from tests.billing.conftest import OpenBooks
+from tests.databases import alter
 from tests.doors import failing_at, several_doors
 
 
@@ -295,7 +296,9 @@ async def test_the_database_refuses_to_change_a_transfer(
     books = await open_books(credit=100)
     before = await all_transfers(database)
     with pytest.raises(IntegrityError, match="never changed or deleted"):
-        await database.write(lambda connection: connection.execute(change.where(transfers.c.org_id == books.org_id)))
+        await alter(
+            database.url, lambda connection: connection.execute(change.where(transfers.c.org_id == books.org_id))
+        )
     assert await all_transfers(database) == before
 
 
@@ -303,7 +306,7 @@ async def test_postgres_refuses_to_empty_the_ledger(open_books: OpenBooks, datab
     books = await open_books(credit=100)
     statement = "delete from transfers" if database.is_sqlite else "truncate transfers"
     with pytest.raises(IntegrityError, match="never changed or deleted"):
-        await database.write(lambda connection: connection.execute(text(statement)))
+        await alter(database.url, lambda connection: connection.execute(text(statement)))
     assert len(await books.transfers()) == 1
 
 
@@ -324,14 +327,15 @@ async def test_the_database_itself_refuses_an_impossible_transfer(
     row |= {"id": new_id(), "source_key": new_id(), "sequence": 99, "balance_after": 9, "held_after": 10}
     row[column] = hold.id if value == "hold" and column == "pending_id" else value
     with pytest.raises(IntegrityError):
-        await database.write(lambda connection: connection.execute(insert(transfers), [row]))
+        await alter(database.url, lambda connection: connection.execute(insert(transfers), [row]))
 
 
 async def test_the_database_itself_refuses_a_negative_hold(open_books: OpenBooks, database: Database) -> None:
     books = await open_books(credit=10)
     with pytest.raises(IntegrityError):
-        await database.write(
-            lambda connection: connection.execute(update(wallets).where(wallets.c.id == books.org_id).values(held=-1))
+        await alter(
+            database.url,
+            lambda connection: connection.execute(update(wallets).where(wallets.c.id == books.org_id).values(held=-1)),
         )
 
 
@@ -405,7 +409,7 @@ async def test_a_posting_on_known_terms_tells_who_listens_that_the_wallet_runs_l
 ) -> None:
     books = await open_books(credit=900_000)
     listening = update(organisations).where(organisations.c.id == books.org_id).values(webhook_endpoints=int(listens))
-    await database.write(lambda connection: connection.execute(listening))
+    await alter(database.url, lambda connection: connection.execute(listening))
 
     def taking(amount: int) -> Posting:
         return Posting(new_id(), new_id(), books.org_id, "adjustment", -amount)

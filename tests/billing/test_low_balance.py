@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import create_engine
 
 from accounts.tables import events, mails, organisations, users
 from billing.low_balance import QUIET_MS, Line, crossed, line_in_force, news, rearm_mail, tell_of_wallet
 from billing.rating import Terms
 from billing.wallet import Wallet, WalletStatus
 from config.rows import Rows
+from tests.doors import Nowhere
 
 HOLD = 300_000
 TERMS = Terms(rate_milli_cents_per_minute=5_000, max_duration_seconds=3_600)
@@ -139,12 +139,11 @@ class Place:
 
 def told(steps: Sequence[int], endpoints: int = 1, alert_below: int | None = None) -> Place:
     """What is written when the available credit is one after the other, an hour apart."""
-    with create_engine("sqlite://").connect() as connection:
-        place = Place(Rows(connection), endpoints, alert_below)
-        for hour, (before, after) in enumerate(pairwise(steps), 1):  # holds alone: no credit
-            total = max(steps)
-            place.move(wallet(before, total - before), wallet(after, total - after), hour * HOUR_MS)
-        return place
+    place = Place(Rows(Nowhere()), endpoints, alert_below)
+    for hour, (before, after) in enumerate(pairwise(steps), 1):  # holds alone: no credit
+        total = max(steps)
+        place.move(wallet(before, total - before), wallet(after, total - after), hour * HOUR_MS)
+    return place
 
 
 def types(place: Place) -> list[str]:
@@ -200,12 +199,11 @@ def test_calls_that_begin_and_end_at_the_line_are_told_to_servers_each_time_and_
 
 
 def test_after_credit_was_added_the_next_crossing_is_mailed_however_soon() -> None:
-    with create_engine("sqlite://").connect() as connection:
-        place = Place(Rows(connection), 0, None)
-        place.move(wallet(600_000), wallet(599_999), 1)
-        place.move(wallet(599_999), wallet(600_000), 2)
-        place.move(wallet(600_000), wallet(599_999), 3)
-        assert [letter["created_at"] for letter in place.letters] == [1, 3]
-        rearm_mail(place.rows, place.row)
-        place.move(wallet(600_000, 5), wallet(599_999, 6), 4)
-        assert len(place.letters) == 3
+    place = Place(Rows(Nowhere()), 0, None)
+    place.move(wallet(600_000), wallet(599_999), 1)
+    place.move(wallet(599_999), wallet(600_000), 2)
+    place.move(wallet(600_000), wallet(599_999), 3)
+    assert [letter["created_at"] for letter in place.letters] == [1, 3]
+    rearm_mail(place.rows, place.row)
+    place.move(wallet(600_000, 5), wallet(599_999, 6), 4)
+    assert len(place.letters) == 3

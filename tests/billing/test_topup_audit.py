@@ -5,6 +5,7 @@ from sqlalchemy import text
 
 from billing.audit import Violation
 from billing.topup_audit import audit_topups
+from tests.databases import alter
 from tests.shop import Shop, open_shop
 
 CORRUPTIONS = [
@@ -32,7 +33,7 @@ async def test_each_kind_of_corruption_is_named(sqlite_url: str, corruption: str
         await shop.dispute(disputed)
         await shop.until_balance(15)
         assert await violations(shop) == []
-        await shop.server.database.write(lambda connection: connection.execute(text(corruption)))
+        await alter(shop.server.database.url, lambda connection: connection.execute(text(corruption)))
         found = await violations(shop)
         assert invariant in {violation.invariant for violation in found}
         assert {violation.org_id for violation in found} == {shop.org.id}

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from config.audit import audit
-from tests.databases import SqliteFiles, sqlite_url
+from tests.databases import SqliteFiles, alter, sqlite_url
 from tests.servers import BIN, Organisation, Server, VirtualClock, running_network, running_server, settings_of
 
 HUMAN, VOICEMAIL, BUSY, ENDLESS = "+14155550130", "+14155550131", "+14155550133", "+14155550149"
@@ -97,11 +97,8 @@ async def test_the_audit_of_a_busy_server_is_one_snapshot(server: Server) -> Non
 async def test_on_postgres_too_a_changed_charge_is_found(server: Server) -> None:
     customer = await server.organisation()
     call = await customer.over(await customer.call(HUMAN))
-    await server.database.write(
-        lambda connection: connection.execute(
-            text("update calls set billing_amount_milli_cents = 1 where id = :id"), {"id": call["id"]}
-        )
-    )
+    forge = text("update calls set billing_amount_milli_cents = 1 where id = :id")
+    await alter(server.settings.database_url, lambda connection: connection.execute(forge, {"id": call["id"]}))
     report = await audit_of(server.settings.database_url)
     assert broken(report) == {"charge_matches", "charge_from_evidence", "usage_adds_up"}
     assert {(each["org_id"], each["call_id"]) for each in report["violations"]} == {

@@ -9,15 +9,18 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import Connection, text
 
 from config.cli import main
 from simulator.network import Network
+from tests.databases import alter
 from tests.servers import BIN, Installation, free_port, installation, running_network, until
 
 EMAIL = ("--email", "ann@example.com", "--password", "correct horse")
@@ -191,14 +194,8 @@ def test_a_database_out_of_reach_is_one_line_without_its_password(place: Install
 def test_an_unmigrated_postgres_says_so(place: Installation, postgres_url: str) -> None:
     place.environment["DATABASE_URL"] = postgres_url
     place.run("org", "create", "Acme", *EMAIL)
-    drop = f"""
-import asyncio
-from sqlalchemy import text
-from config.database import Database
-asyncio.run(Database({postgres_url!r}).write(lambda c: c.execute(text("drop schema public cascade"))))
-asyncio.run(Database({postgres_url!r}).write(lambda c: c.execute(text("create schema public"))))
-"""
-    subprocess.run([sys.executable, "-c", drop], check=True, timeout=60)
+    for statement in (text("drop schema public cascade"), text("create schema public")):
+        asyncio.run(alter(postgres_url, partial(Connection.execute, statement=statement)))
     assert "callingbox-server migrate" in fault_of(place.run("key", "create", "x", "--name", "n", check=False))
     assert json_of(place.run("migrate")) == {"migrated": True}
     assert fault_of(place.run("key", "create", "x", "--name", "n", check=False)) == "there is no organisation x"

@@ -1,5 +1,6 @@
 """The two ways into the database."""
 
+import asyncio
 import contextlib
 import sqlite3
 from pathlib import Path
@@ -13,7 +14,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     Connection,
-    Engine,
     MetaData,
     Select,
     String,
@@ -27,19 +27,27 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy import table as sql_table
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 import config.database
 from config.database import Database, Unavailable
-from tests.doors import writing_engine
+from config.writer import Transaction
+from tests.databases import alter
 
 CREATE = text("create table notes (id integer primary key)")
 INSERT = text("insert into notes (id) values (1)")
 COUNT = text("select count(*) from notes")
+NOTES: Select[Any] = select(column("id")).select_from(sql_table("notes")).order_by("id")
+INSERT_TWO = ("insert into notes (id) values (2)", [()])
+
+
+async def insert_one(transaction: Transaction) -> None:
+    await transaction.execute_many("insert into notes (id) values (1)", [()])
 
 
 async def test_what_a_reader_changes_is_not_kept(database: Database) -> None:
-    await database.write(lambda connection: connection.execute(CREATE))
+    await alter(database.url, lambda connection: connection.execute(CREATE))
     async with database.read() as connection:
         await connection.execute(INSERT)
     async with database.read() as connection:
@@ -47,25 +55,66 @@ async def test_what_a_reader_changes_is_not_kept(database: Database) -> None:
 
 
 async def test_a_transaction_is_kept_whole_or_not_at_all(database: Database) -> None:
-    await database.write(lambda connection: connection.execute(CREATE))
+    await alter(database.url, lambda connection: connection.execute(CREATE))
 
-    def fails(connection: Connection) -> None:
-        connection.execute(INSERT)
+    async def fails(transaction: Transaction) -> None:
+        await insert_one(transaction)
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         await database.write(fails)
-    await database.write(lambda connection: connection.execute(INSERT))
-    async with database.read() as connection:
-        assert (await connection.execute(COUNT)).scalar() == 1
+    assert await database.look_up(NOTES) == []
+    await database.write(insert_one)
+    assert await database.look_up(NOTES) == [{"id": 1}]
+
+
+async def test_a_writer_goes_on_after_a_statement_that_failed(database: Database) -> None:
+    await alter(database.url, lambda connection: connection.execute(CREATE))
+    await database.write(insert_one)
+    with pytest.raises((sqlite3.IntegrityError, asyncpg.UniqueViolationError)):
+        await database.write(insert_one)
+    with pytest.raises((sqlite3.OperationalError, asyncpg.UndefinedTableError)):
+        await database.write(lambda transaction: transaction.fetch("select 1 from nowhere", ()))
+    [(found,)] = await database.write(lambda transaction: transaction.fetch("select count(*) from notes", ()))
+    assert found == 1
+
+
+async def test_a_writer_on_sqlite_waits_for_another_process(sqlite_url: str) -> None:
+    database = Database(sqlite_url)
+    await alter(sqlite_url, lambda connection: connection.execute(CREATE))
+    await database.write(insert_one)  # it is connected, and tries at once from now on
+    other = sqlite3.connect(make_url(sqlite_url).database or "", isolation_level=None)
+    other.execute("begin immediate")
+    waiting = asyncio.create_task(database.write(lambda transaction: transaction.execute_many(*INSERT_TWO)))
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    other.execute("insert into notes (id) values (3)")
+    other.execute("commit")
+    await waiting
+    assert [row["id"] for row in await database.look_up(NOTES)] == [1, 2, 3]
+    other.close()
+    await database.close()
+
+
+async def test_a_writer_survives_the_end_of_its_connection(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    whoami = "select pg_backend_pid()"
+    [(before,)] = await database.write(lambda transaction: transaction.fetch(whoami, ()))
+    kill = text(f"select pg_terminate_backend({before})")
+    await alter(postgres_url, lambda connection: connection.execute(kill))
+    with contextlib.suppress(Exception):  # the first may still meet the old one
+        await database.write(lambda transaction: transaction.fetch(whoami, ()))
+    [(after,)] = await database.write(lambda transaction: transaction.fetch(whoami, ()))
+    assert after != before
+    await database.close()
 
 
 async def test_a_reader_keeps_no_writer_waiting(database: Database, database_url: str) -> None:
-    await database.write(lambda connection: connection.execute(CREATE))
+    await alter(database.url, lambda connection: connection.execute(CREATE))
     reader = Database(database_url)
     async with reader.read() as connection:
         assert (await connection.execute(COUNT)).scalar() == 0
-        await database.write(lambda writing: writing.execute(INSERT))
+        await database.write(insert_one)
     async with reader.read() as connection:
         assert (await connection.execute(COUNT)).scalar() == 1
     await reader.close()
@@ -107,10 +156,12 @@ async def test_sqlite_commits_are_durable_and_references_are_kept(sqlite_url: st
     def pragmas(connection: Connection) -> dict[str, object]:
         return {name: connection.execute(text(f"pragma {name}")).scalar() for name in wanted}
 
-    assert await database.write(pragmas) == wanted
+    async def of_writer(transaction: Transaction) -> dict[str, object]:
+        return {name: (await transaction.fetch(f"pragma {name}", ()))[0][0] for name in wanted}
+
+    assert await database.write(of_writer) == {**wanted, "busy_timeout": 0}  # who waits for others waits in a thread
     async with database.read() as connection:
-        assert await connection.run_sync(pragmas) == wanted
-    assert isinstance(writing_engine(database), Engine)
+        assert await connection.run_sync(pragmas) == {**wanted, "synchronous": 2}
     await database.close()
 
 
@@ -127,8 +178,9 @@ async def test_a_look_up_finds_what_sqlalchemy_finds(database: Database) -> None
         Column("count", BigInteger),
     )
     row = {"id": "a", "good": True, "said": {"to": ["ä", 1, None]}, "count": 2**40}
-    await database.write(table.create)
-    await database.write(lambda connection: connection.execute(insert(table), [row, {**row, "id": "b", "said": None}]))
+    await alter(database.url, table.create)
+    rows = [row, {**row, "id": "b", "said": None}]
+    await alter(database.url, lambda connection: connection.execute(insert(table), rows))
     query = select(table).where(table.c.id == bindparam("wanted"), table.c.good.is_(True), table.c.count > 1)
     for wanted in ("a", "b", "c"):
         async with database.read() as connection:
@@ -137,12 +189,11 @@ async def test_a_look_up_finds_what_sqlalchemy_finds(database: Database) -> None
 
 
 async def test_a_look_up_sees_each_commit_of_another_process_at_once(database: Database, database_url: str) -> None:
-    await database.write(lambda connection: connection.execute(CREATE))
-    query: Select[Any] = select(column("id")).select_from(sql_table("notes"))
-    assert await database.look_up(query) == []
+    await alter(database.url, lambda connection: connection.execute(CREATE))
+    assert await database.look_up(NOTES) == []
     other = Database(database_url)
-    await other.write(lambda connection: connection.execute(INSERT))
-    assert await database.look_up(query) == [{"id": 1}]
+    await other.write(insert_one)
+    assert await database.look_up(NOTES) == [{"id": 1}]
     await other.close()
 
 

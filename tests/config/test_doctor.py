@@ -10,13 +10,12 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from config.database import Database
 from config.doctor import Check, Examination, doctor
 from config.settings import Settings
 from simulator import app as simulator_app
 from simulator.calls import Hook
 from simulator.network import Network
-from tests.databases import sqlite_url
+from tests.databases import alter, sqlite_url
 from tests.servers import create_organisation, opened_door, running_network, settings_of
 
 SID, TOKEN, SECRET = "AC" + "1" * 32, "geheim" * 6, "geheim-0123456789"
@@ -195,9 +194,8 @@ async def test_payments_need_their_webhook_secret(with_number: str, network: Net
 
 
 async def test_an_older_schema_is_to_be_migrated(sqlite_url: str, network: Network) -> None:
-    database = Database(sqlite_url)
-    await database.write(lambda connection: connection.execute(text("update alembic_version set version_num = '0000'")))
-    await database.close()
+    older = text("update alembic_version set version_num = '0000'")
+    await alter(sqlite_url, lambda connection: connection.execute(older))
     assert "callingbox-server migrate" in (await to_mend(going_live(sqlite_url), network))["database"]
 
 

@@ -5,16 +5,16 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import asyncpg
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
 
 import config.database
 import config.door
@@ -24,7 +24,8 @@ from billing.tables import wallets
 from config.clock import new_id, now_ms
 from config.database import Database, Unavailable
 from config.door import Busy, Door, Down
-from config.rows import Read, Rows
+from config.rows import Read, Rows, Stale
+from config.writer import Transaction
 from tests.billing.books import Books, assert_sound, new_wallet
 from tests.doors import several_doors
 from tests.postgres_proxy import proxy_to
@@ -39,7 +40,7 @@ class HeldDatabase(Database):
         super().__init__(url)
         self.may_write = asyncio.Event()
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         await self.may_write.wait()
         return await super().write(work)
 
@@ -111,7 +112,7 @@ async def postgres_bench(postgres_url: str) -> AsyncIterator[Bench]:
         yield bench
 
 
-@dataclass(frozen=True)
+@dataclass
 class Faulty:
     """A command whose own code is broken."""
 
@@ -126,8 +127,23 @@ class Faulty:
     def reads(self, located: Rows) -> Sequence[Read]:
         return ()
 
-    def fold(self, rows: Rows, now: int) -> None:
+    def fold(self, rows: Rows, now: int) -> Any:
         raise self.error
+
+
+@dataclass
+class Overtaken(Faulty):
+    """Each time it looks, somebody has been quicker. Gives how often it looked."""
+
+    error: BaseException = field(default_factory=lambda: Stale("overtaken"))
+    times: int = 0
+    looked: int = 0
+
+    def fold(self, rows: Rows, now: int) -> int:
+        self.looked += 1
+        if self.looked <= self.times:
+            raise self.error
+        return self.looked
 
 
 # -- batches --------------------------------------------------------------------------------------------------------
@@ -262,6 +278,16 @@ async def _fails_alone(bench: Bench, poison: dict[str, Any]) -> None:
     assert await bench.balance() == 8
 
 
+async def test_a_command_that_found_what_is_no_longer_so_looks_again(bench: Bench) -> None:
+    tasks = [await bench.submitted(bench.credit()) for _ in range(3)]
+    tasks.append(await bench.submitted(Overtaken(times=2)))
+    bench.go()
+    *credited, looked = await asyncio.gather(*tasks)
+    assert looked == 3
+    assert all(isinstance(outcome, Transfer) for outcome in credited)
+    assert await bench.balance() == 3
+
+
 async def test_a_command_that_breaks_a_constraint_fails_alone(bench: Bench) -> None:
     bench.go()
     used = new_id()
@@ -272,7 +298,7 @@ async def test_a_command_that_breaks_a_constraint_fails_alone(bench: Bench) -> N
     bench.go()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(outcome, Transfer) for outcome in outcomes)
-    with pytest.raises(DBAPIError):
+    with pytest.raises((sqlite3.IntegrityError, asyncpg.PostgresError)):
         await clash
     assert await bench.balance() == 5
 
@@ -285,11 +311,11 @@ class ForgetfulDatabase(Database):
 
     forgets = 1
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         result = await super().write(work)
         if self.forgets:
             self.forgets -= 1
-            raise OperationalError("COMMIT", None, Exception("lost"), connection_invalidated=True)
+            raise ConnectionError("lost")
         return result
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DatabaseError
 import config.migrate
 from config.database import Database, metadata
 from config.migrate import EMBEDDED, is_current, migrate, migrate_embedded, newest_revision, rendered
-from tests.databases import sqlite_url
+from tests.databases import alter, sqlite_url
 
 
 @pytest.fixture
@@ -26,14 +26,11 @@ def file_url(tmp_path: Path) -> str:
 
 @pytest.fixture
 async def empty_postgres_url(postgres_url: str) -> str:
-    database = Database(postgres_url)
-
     def empty(connection: Connection) -> None:
         connection.execute(text("drop schema public cascade"))
         connection.execute(text("create schema public"))
 
-    await database.write(empty)
-    await database.close()
+    await alter(postgres_url, empty)
     return postgres_url
 
 
@@ -52,7 +49,7 @@ def in_a_thread(url: str) -> None:
 async def test_the_migrations_make_the_schema_that_the_code_expects(empty_url: str) -> None:
     in_a_thread(empty_url)
     database = Database(empty_url)
-    differences = await database.write(lambda c: compare_metadata(MigrationContext.configure(c), metadata))
+    differences = await alter(empty_url, lambda c: compare_metadata(MigrationContext.configure(c), metadata))
     query = "select name from sqlite_master" if database.is_sqlite else "select indexname from pg_indexes"
     async with database.read() as connection:
         there = set((await connection.execute(text(query))).scalars())

@@ -16,6 +16,7 @@ from config.door import Door
 from config.machinery import Machinery
 from config.notifier import Notifier
 from config.watch import Watch
+from tests.databases import alter
 from tests.doors import several_doors
 from tests.receiver import Receiver, receiving
 from tests.servers import DOLLAR, Server, create_organisation, opened_door, settings_of
@@ -48,7 +49,7 @@ async def letters(database: Database) -> list[dict[str, Any]]:
 
 
 async def change(server: Server, table: Any, **values: Any) -> None:
-    await server.database.write(lambda connection: connection.execute(update(table).values(**values)))
+    await alter(server.database.url, lambda connection: connection.execute(update(table).values(**values)))
 
 
 async def test_an_alert_goes_to_the_webhook_and_by_mail(server: Server) -> None:
@@ -138,7 +139,7 @@ async def test_only_who_has_paid_and_holds_nothing_is_short_of_credit(server: Se
         "created_at": 1,
         "updated_at": 1,
     }
-    await server.database.write(lambda connection: connection.execute(topups.insert().values(**row)))
+    await alter(server.database.url, lambda connection: connection.execute(topups.insert().values(**row)))
     async with told(server) as (notifier, receiver):
         watch = Watch(server.database, notifier, server.settings, server.clock)
         await watch.look()
@@ -146,11 +147,8 @@ async def test_only_who_has_paid_and_holds_nothing_is_short_of_credit(server: Se
         assert request.json["kind"] == "calls_paused"
         assert paying.id in request.json["text"]
         assert free.id not in request.json["text"]
-        await server.database.write(
-            lambda connection: connection.execute(
-                update(wallets).where(wallets.c.id == paying.id).values(balance=4 * DOLLAR)
-            )
-        )
+        spent = update(wallets).where(wallets.c.id == paying.id).values(balance=4 * DOLLAR)
+        await alter(server.database.url, lambda connection: connection.execute(spent))
         await watch.look()
         assert [request.json["kind"] for request in receiver.received] == ["calls_paused", "balance_low"]
 

@@ -1,16 +1,19 @@
 """Reading once, folding in memory, writing in bulk, on SQLite and Postgres."""
 
 import asyncio
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import asyncpg
 import pytest
-from sqlalchemy import BigInteger, Column, Connection, ForeignKey, MetaData, String, Table, Text, event, insert, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import BigInteger, Column, ForeignKey, MetaData, String, Table, Text, insert, select
 
 from config.database import Database
-from config.rows import Read, Rows
-from tests.doors import writing_engine
+from config.rows import Read, Row, Rows
+from config.writer import Transaction
+from tests.databases import alter
+from tests.doors import observed
 
 T = TypeVar("T")
 
@@ -47,17 +50,18 @@ class Shelf:
         self.database = database
         self.statements: list[str] = []
 
-    async def batch(self, work: Callable[[Rows], T]) -> T:
+    async def batch(self, work: Callable[[Rows], Awaitable[T]]) -> T:
         """`work`, and then what it changed is written."""
         self.statements.clear()
 
-        def run(connection: Connection) -> T:
-            rows = Rows(connection)
-            result = work(rows)
-            rows.write()
+        async def run(transaction: Transaction) -> T:
+            rows = Rows(transaction)
+            result = await work(rows)
+            await rows.write()
             return result
 
-        return await self.database.write(run)
+        with observed(self.database, self.statements.append):
+            return await self.database.write(run)
 
     async def all(self, table: Table) -> list[dict[str, Any]]:
         async with self.database.read() as connection:
@@ -66,31 +70,32 @@ class Shelf:
     def writes(self) -> list[str]:
         """Verb and table of each writing statement."""
         words = [statement.replace("INTO ", "").split() for statement in self.statements]
-        return [f"{verb} {table}" for verb, table, *_ in words if verb in ("INSERT", "UPDATE")]
+        return [" ".join(each[:2]) for each in words if each[0] in ("INSERT", "UPDATE")]
 
 
 @pytest.fixture
 async def shelf(database: Database) -> Shelf:
-    await database.write(metadata.create_all)
-    shelf = Shelf(database)
-
-    def remember(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        shelf.statements.append(statement)
-
-    event.listen(writing_engine(database), "before_cursor_execute", remember)
+    await alter(database.url, metadata.create_all)
     people = [{"id": letter, "name": f"Parent {letter}", "age": 40, "biography": "long"} for letter in "abc"]
-    await database.write(lambda connection: connection.execute(insert(parents), people))
-    return shelf
+    await alter(database.url, lambda connection: connection.execute(insert(parents), people))
+    return Shelf(database)
 
 
-def read_all(rows: Rows) -> None:
-    rows.read([Read(parents, "id", ["a", "b", "c"])])
+def inserting(table: Table, row: Row) -> Callable[[Rows], Awaitable[None]]:
+    async def work(rows: Rows) -> None:
+        rows.insert(table, row)
+
+    return work
+
+
+async def read_all(rows: Rows) -> None:
+    await rows.read([Read(parents, "id", ["a", "b", "c"])])
 
 
 async def test_reads_of_a_batch_are_one_statement_for_each_column(shelf: Shelf) -> None:
-    def work(rows: Rows) -> list[Any]:
+    async def work(rows: Rows) -> list[Any]:
         reads = [Read(parents, "id", ["a"]), Read(parents, "name", ["Parent b"]), Read(parents, "id", ["c", "nobody"])]
-        rows.read(reads)
+        await rows.read(reads)
         return [rows.get(parents, letter) for letter in ("a", "b", "c", "nobody")]
 
     found = await shelf.batch(work)
@@ -99,10 +104,10 @@ async def test_reads_of_a_batch_are_one_statement_for_each_column(shelf: Shelf) 
 
 
 async def test_what_was_read_is_not_read_again(shelf: Shelf) -> None:
-    def work(rows: Rows) -> str:
-        rows.lock(parents, ["a"])
+    async def work(rows: Rows) -> str:
+        await rows.lock(parents, ["a"])
         rows.update(parents, "a", {"name": "Changed"})
-        rows.read([Read(parents, "id", ["a"]), Read(parents, "name", ["Parent a"])])
+        await rows.read([Read(parents, "id", ["a"]), Read(parents, "name", ["Parent a"])])
         row = rows.get(parents, "a")
         assert row is not None
         return str(row["name"])
@@ -111,25 +116,25 @@ async def test_what_was_read_is_not_read_again(shelf: Shelf) -> None:
 
 
 async def test_no_values_are_no_statement(shelf: Shelf) -> None:
-    def work(rows: Rows) -> None:
-        rows.lock(parents, [])
-        rows.read([Read(parents, "id", [])])
+    async def work(rows: Rows) -> None:
+        await rows.lock(parents, [])
+        await rows.read([Read(parents, "id", [])])
 
     await shelf.batch(work)
     assert [statement for statement in shelf.statements if "SELECT" in statement] == []
 
 
 async def test_what_decisions_never_look_at_is_not_carried_about(shelf: Shelf) -> None:
-    def work(rows: Rows) -> Any:
-        read_all(rows)
+    async def work(rows: Rows) -> Any:
+        await read_all(rows)
         return rows.get(parents, "a")
 
     assert await shelf.batch(work) == {"id": "a", "name": "Parent a", "age": 40}
 
 
 async def test_later_commands_see_what_earlier_ones_did(shelf: Shelf) -> None:
-    def work(rows: Rows) -> None:
-        read_all(rows)
+    async def work(rows: Rows) -> None:
+        await read_all(rows)
         assert [row["id"] for row in rows.find(parents, "name", "Parent a")] == ["a"]
         rows.insert(parents, {"id": "d", "name": "New"})
         rows.update(parents, "a", {"name": "New"})
@@ -144,18 +149,18 @@ async def test_later_commands_see_what_earlier_ones_did(shelf: Shelf) -> None:
 
 
 async def test_rows_read_after_a_search_are_found(shelf: Shelf) -> None:
-    def work(rows: Rows) -> None:
-        rows.read([Read(parents, "id", ["a"])])
+    async def work(rows: Rows) -> None:
+        await rows.read([Read(parents, "id", ["a"])])
         assert rows.find(parents, "name", "Parent b") == []
-        rows.read([Read(parents, "id", ["b"])])
+        await rows.read([Read(parents, "id", ["b"])])
         assert [row["id"] for row in rows.find(parents, "name", "Parent b")] == ["b"]
 
     await shelf.batch(work)
 
 
 async def test_the_same_change_of_many_rows_is_one_statement(shelf: Shelf) -> None:
-    def work(rows: Rows) -> None:
-        read_all(rows)
+    async def work(rows: Rows) -> None:
+        await read_all(rows)
         for letter in "cab":
             rows.update(parents, letter, {"age": ord(letter), "name": f"Parent {letter}"})
 
@@ -166,8 +171,8 @@ async def test_the_same_change_of_many_rows_is_one_statement(shelf: Shelf) -> No
 
 
 async def test_different_changes_each_reach_their_row(shelf: Shelf) -> None:
-    def work(rows: Rows) -> None:
-        read_all(rows)
+    async def work(rows: Rows) -> None:
+        await read_all(rows)
         rows.update(parents, "a", {"age": 1})
         rows.update(parents, "b", {"name": "B"})
         rows.update(parents, "b", {"age": None})
@@ -181,8 +186,8 @@ async def test_different_changes_each_reach_their_row(shelf: Shelf) -> None:
 
 
 async def test_a_change_that_changes_nothing_writes_nothing(shelf: Shelf) -> None:
-    def work(rows: Rows) -> None:
-        read_all(rows)
+    async def work(rows: Rows) -> None:
+        await read_all(rows)
         rows.update(parents, "a", {"age": 40, "name": "Parent a"})
 
     await shelf.batch(work)
@@ -190,7 +195,7 @@ async def test_a_change_that_changes_nothing_writes_nothing(shelf: Shelf) -> Non
 
 
 async def test_a_row_inserted_and_then_changed_is_one_insert(shelf: Shelf) -> None:
-    def work(rows: Rows) -> None:
+    async def work(rows: Rows) -> None:
         rows.insert(parents, {"id": "d", "name": "New"})
         rows.update(parents, "d", {"age": 5})
 
@@ -202,7 +207,7 @@ async def test_a_row_inserted_and_then_changed_is_one_insert(shelf: Shelf) -> No
 async def test_inserts_may_leave_out_different_columns(shelf: Shelf) -> None:
     """A bulk insert has one shape; nothing may be lost to it."""
 
-    def work(rows: Rows) -> None:
+    async def work(rows: Rows) -> None:
         rows.insert(parents, {"id": "e"})
         rows.insert(parents, {"id": "f", "biography": "short", "age": 3})
         rows.insert(parents, {"id": "g", "name": "G"})
@@ -218,12 +223,12 @@ async def test_inserts_may_leave_out_different_columns(shelf: Shelf) -> None:
 
 async def test_a_column_that_does_not_exist_is_refused(shelf: Shelf) -> None:
     with pytest.raises(AssertionError, match="no such column"):
-        await shelf.batch(lambda rows: rows.insert(parents, {"id": "d", "nmae": "New"}))
+        await shelf.batch(inserting(parents, {"id": "d", "nmae": "New"}))
 
 
 async def test_a_row_that_is_there_is_not_inserted_again(shelf: Shelf) -> None:
-    def work(rows: Rows) -> None:
-        read_all(rows)
+    async def work(rows: Rows) -> None:
+        await read_all(rows)
         rows.insert(parents, {"id": "a", "name": "Again"})
 
     with pytest.raises(AssertionError, match="already there"):
@@ -231,18 +236,18 @@ async def test_a_row_that_is_there_is_not_inserted_again(shelf: Shelf) -> None:
 
 
 async def test_rows_are_written_after_those_they_refer_to(shelf: Shelf) -> None:
-    def work(rows: Rows) -> None:
+    async def work(rows: Rows) -> None:
         rows.insert(children, {"id": "child", "parent_id": "d"})
         rows.insert(parents, {"id": "d", "name": "New"})
 
     await shelf.batch(work)
     assert (await shelf.all(children)) == [{"id": "child", "parent_id": "d"}]
-    with pytest.raises(IntegrityError):
-        await shelf.batch(lambda rows: rows.insert(children, {"id": "orphan", "parent_id": "nobody"}))
+    with pytest.raises((sqlite3.IntegrityError, asyncpg.ForeignKeyViolationError)):
+        await shelf.batch(inserting(children, {"id": "orphan", "parent_id": "nobody"}))
 
 
 async def test_counters_add_up_within_a_batch_and_over_batches(shelf: Shelf) -> None:
-    def work(rows: Rows) -> None:
+    async def work(rows: Rows) -> None:
         rows.add(counts, "x", {"colour": "red"}, {"apples": 1, "pears": 0})
         rows.add(counts, "x", {"colour": "red"}, {"apples": 2, "pears": 10})
         rows.add(counts, "y", {"colour": "green"}, {"apples": -5, "pears": 1})
@@ -256,10 +261,10 @@ async def test_counters_add_up_within_a_batch_and_over_batches(shelf: Shelf) -> 
     "value", ["", "'", '"', "a,b", "{a}", "\\", "\\u0041", "NULL", "ü€😀", "a\nb", "[1]", "%s :x ?"]
 )
 async def test_any_text_is_found_as_it_was_written(shelf: Shelf, value: str) -> None:
-    await shelf.batch(lambda rows: rows.insert(parents, {"id": "d", "name": value}))
+    await shelf.batch(inserting(parents, {"id": "d", "name": value}))
 
-    def work(rows: Rows) -> list[Any]:
-        rows.read([Read(parents, "name", [value, "x"])])
+    async def work(rows: Rows) -> list[Any]:
+        await rows.read([Read(parents, "name", [value, "x"])])
         return rows.find(parents, "name", value)
 
     assert [row["id"] for row in await shelf.batch(work)] == ["d"]
@@ -269,16 +274,15 @@ async def test_a_locked_row_keeps_other_writers_waiting(shelf: Shelf, database_u
     """On Postgres by the row's lock, on SQLite because there is one writer."""
     other = Shelf(Database(database_url))
     first_has_it, order = asyncio.Event(), []
-    loop = asyncio.get_running_loop()
 
-    def first(rows: Rows) -> None:
-        rows.lock(parents, ["a"])
-        loop.call_soon_threadsafe(first_has_it.set)
-        rows.read([Read(parents, "id", ["b", "c"])])
+    async def first(rows: Rows) -> None:
+        await rows.lock(parents, ["a"])
+        first_has_it.set()
+        await rows.read([Read(parents, "id", ["b", "c"])])
         rows.update(parents, "a", {"age": 1})
 
-    def second(rows: Rows) -> None:
-        rows.lock(parents, ["a"])
+    async def second(rows: Rows) -> None:
+        await rows.lock(parents, ["a"])
         row = rows.get(parents, "a")
         assert row is not None
         order.append(row["age"])

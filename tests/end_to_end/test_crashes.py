@@ -17,6 +17,7 @@ from sqlalchemy import select, update
 from billing.tables import transfers, wallets
 from config.database import Database
 from simulator.network import Network
+from tests.databases import alter
 from tests.end_to_end.zygote import running_zygote
 from tests.servers import (
     DOLLAR,
@@ -181,10 +182,8 @@ WAITED_FOR = ("due_at", "ask_at", "dial_began_at", "heard_at", "asked_at", "fina
 async def an_hour_passes(installed: Installation) -> None:
     """For whoever waits: the times that money is worked out from stay what they are in the evidence."""
     earlier = {calls.c[name]: calls.c[name] - 3_600_000 for name in WAITED_FOR}
-    database = Database(installed.database_url)
     older = update(calls).where(calls.c.billing_reason.is_(None)).values(earlier)
-    await database.write(lambda connection: connection.execute(older))
-    await database.close()
+    await alter(installed.database_url, lambda connection: connection.execute(older))
 
 
 async def settled(installed: Installation, org: Organisation) -> None:

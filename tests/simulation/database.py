@@ -7,7 +7,7 @@ commit, the loss of its answer, the death of the process.
 import asyncio
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache, partial
 from itertools import count
@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from unittest import mock
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Select, StaticPool, create_engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, Engine, Select, StaticPool, create_engine
 
 from accounts.commands import CreateOrganisation
 from billing.ledger import Post
@@ -26,8 +25,9 @@ from billing.tables import wallets
 from config.clock import new_id
 from config.database import Database, Unavailable, _configure_sqlite
 from config.door import Door
+from config.writer import Transaction, Values
 from tests.databases import make_schema, sqlite_url
-from tests.simulation.time import EPOCH_MS, Died
+from tests.simulation.time import EPOCH_MS
 from voice.numbers import ImportNumber
 
 if TYPE_CHECKING:
@@ -41,17 +41,11 @@ NUMBERS = tuple(f"+1415555010{index}" for index in range(len(CREDITS)))
 MAXIMUM_SECONDS = 600
 
 
-_acting: "list[Process]" = []
-"""Whose transaction runs just now, if any does."""
-
-
 @cache
 def shared_engine() -> Engine:
     """One for all worlds, so that statements are compiled once."""
     engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
-    _configure_sqlite(engine, begin="BEGIN IMMEDIATE")
-    event.listen(engine, "after_cursor_execute", lambda *_: _step("statement"))
-    event.listen(engine, "commit", lambda _: _step("commit"))
+    _configure_sqlite(engine)
     return engine
 
 
@@ -127,25 +121,50 @@ class SimulatedDatabase(Database):
         async with self.read() as reader:
             return [dict(row) for row in (await reader.execute(query, parameters)).mappings()]
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         trouble = self._process.trouble
         await asyncio.sleep(trouble.dice.uniform(0.001, 0.02))
         self._process.step("transaction")
+        connection = raw_connection()
+        connection.execute("BEGIN IMMEDIATE")
         try:
-            with shared_engine().begin() as connection:
-                _acting.append(self._process)
-                result = work(connection)
-        except _DiedWithin:
-            raise Died from None
+            result = await work(SimulatedTransaction(connection, self._step))
+            self._step("commit")
+            connection.commit()
         finally:
-            _acting.clear()
+            connection.rollback()  # nothing is left of what was not committed
         self._process.step("committed")
         if trouble.strikes("commit_answer_lost"):
             raise _away()
         return result
 
+    def _step(self, name: str) -> None:
+        self._process.step(name)
+        if self._process.trouble.strikes("database_away"):
+            raise _away()
+        if self._process.trouble.strikes("database_error"):
+            raise RuntimeError("broken on purpose")
+
     async def close(self) -> None:
         pass
+
+
+class SimulatedTransaction:
+    """Of the one database of a world; something may go wrong after each statement."""
+
+    backend = "sqlite"
+
+    def __init__(self, connection: sqlite3.Connection, step: Callable[[str], None]) -> None:
+        self._connection, self._step = connection, step
+
+    async def fetch(self, text: str, values: Values) -> Sequence[Values]:
+        found = self._connection.execute(text, values).fetchall()
+        self._step("statement")
+        return found
+
+    async def execute_many(self, text: str, rows: Sequence[Values]) -> None:
+        self._connection.executemany(text, rows)
+        self._step("statement")
 
 
 class Reader:
@@ -171,25 +190,7 @@ class _Stream:
             yield row
 
 
-class _DiedWithin(Exception):
-    """`Died`, for SQLAlchemy's eyes: it closes connections over which something else than an Exception passes."""
-
-
-def _step(name: str) -> None:
-    if not _acting:
-        return
-    [process] = _acting
-    try:
-        process.step(name)
-    except Died:
-        raise _DiedWithin from None
-    if process.trouble.strikes("database_away"):
-        raise _away()
-    if process.trouble.strikes("database_error"):
-        raise RuntimeError("broken on purpose")
-
-
-def _away() -> OperationalError:
+def _away() -> sqlite3.OperationalError:
     error = sqlite3.OperationalError("disk I/O error")
     error.sqlite_errorcode = sqlite3.SQLITE_IOERR
-    return OperationalError("…", {}, error)
+    return error

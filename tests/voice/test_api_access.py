@@ -9,6 +9,7 @@ from sqlalchemy import select, update
 
 from accounts.tables import api_keys
 from config.clock import now_ms
+from tests.databases import alter
 from tests.servers import ROOT, Organisation, Server, create_organisation, opened_door, running_server
 
 
@@ -125,4 +126,4 @@ async def test_no_limit_means_no_limit(sqlite_url: str) -> None:
 
 async def change_key(server: Server, org: Organisation, **values: int) -> None:
     change = update(api_keys).where(api_keys.c.org_id == org.id).values(**values)
-    await server.database.write(lambda connection: connection.execute(change))
+    await alter(server.database.url, lambda connection: connection.execute(change))

@@ -5,6 +5,7 @@ from functools import partial
 
 from sqlalchemy import Connection, text, update
 
+from tests.databases import alter
 from tests.servers import DOLLAR, Server, until
 from tests.voice.test_api_calls import script
 from voice.sweeper import TICK_SECONDS
@@ -19,7 +20,7 @@ async def test_a_call_that_cannot_be_read_does_not_stop_the_sweep(server: Server
     assert network is not None
     await until(lambda: not network.live_calls and not network.courier.pending)
     spoil = update(calls).where(calls.c.id == sick["id"]).values(dial_state="haunted")
-    await server.database.write(lambda connection: connection.execute(spoil))
+    await alter(server.database.url, lambda connection: connection.execute(spoil))
     server.clock.advance(server.settings.amd_grace_seconds + 60)
     await server.sweep()
     assert (await org.call_of(sound))["billing_reason"] == "free_no_verdict"
@@ -35,7 +36,7 @@ async def test_the_server_sweeps_by_itself_and_outlives_a_sick_call(sqlite_serve
     assert network is not None
     await until(lambda: not network.live_calls and not network.courier.pending)
     spoil = update(calls).where(calls.c.id == sick["id"]).values(dial_state="haunted")
-    await server.database.write(lambda connection: connection.execute(spoil))
+    await alter(server.database.url, lambda connection: connection.execute(spoil))
     server.clock.advance(server.settings.amd_grace_seconds + 60)
     for to in ("+14155550152", "+14155550153"):
         call = await org.call(to)
@@ -54,7 +55,7 @@ async def test_the_sweep_goes_on_after_a_database_that_was_wrong_for_a_moment(sq
     await until(lambda: not network.live_calls and not network.courier.pending)
     for names in (("calls", "calls_away"), ("calls_away", "calls")):
         rename = text("ALTER TABLE {} RENAME TO {}".format(*names))
-        await server.database.write(partial(Connection.execute, statement=rename))
+        await alter(server.database.url, partial(Connection.execute, statement=rename))
         await asyncio.sleep(TICK_SECONDS + 0.3)
     server.clock.advance(server.settings.amd_grace_seconds + 60)
     assert (await org.over(call))["billing_reason"] == "free_no_verdict"

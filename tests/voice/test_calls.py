@@ -9,6 +9,7 @@ from sqlalchemy import Connection, insert
 
 from config.clock import new_id
 from config.database import Database
+from tests.databases import alter
 from voice.calls import list_calls
 from voice.tables import calls
 from voice.vocabulary import CallStatus
@@ -42,7 +43,7 @@ async def some_calls(database: Database, org_id: str, count: int) -> list[dict[s
     def write(connection: Connection) -> None:
         connection.execute(insert(calls), made)
 
-    await database.write(write)
+    await alter(database.url, write)
     return made
 
 

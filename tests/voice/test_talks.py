@@ -5,10 +5,11 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Update, update
+from sqlalchemy import Connection, update
 
 from config.database import Database
 from config.door import Door
+from tests.databases import alter
 from voice.conversation.actions import MarkLatency, StoreSegment
 from voice.talk_tables import relay_tickets
 from voice.talks import IssueTicket, StoreTalk, talk_of, turns_of
@@ -23,12 +24,8 @@ async def two_sessions(database: Database, door: Door) -> Door:
     for used_at, ticket_id in enumerate((OLDER, NEWER), start=1):
         await door.submit(IssueTicket(CALL, ORG, ticket_id))
         statement = update(relay_tickets).where(relay_tickets.c.id == ticket_id).values(used_at=used_at)
-        await database.write(partial(_execute, statement))
+        await alter(database.url, partial(Connection.execute, statement=statement))
     return door
-
-
-def _execute(statement: Update, connection: Connection) -> None:
-    connection.execute(statement)
 
 
 def said(sequence_no: int, text: str, **changes: Any) -> StoreSegment:

@@ -12,6 +12,7 @@ from accounts.tables import organisations
 from simulator.calls import Hook
 from simulator.network import Network
 from simulator.scripts import PRESETS, Script
+from tests.databases import alter
 from tests.servers import DOLLAR, Organisation, Server, until
 from voice import outbox
 
@@ -134,10 +135,11 @@ async def test_a_number_that_is_nobodys_is_rejected(server: Server) -> None:
 
 async def test_a_suspended_organisation_takes_no_calls(server: Server) -> None:
     org = await server.organisation()
-    await server.database.write(
+    await alter(
+        server.database.url,
         lambda connection: connection.execute(
             update(organisations).where(organisations.c.id == org.id).values(suspended_at=1)
-        )
+        ),
     )
     assert "<Reject" in (await rings(server)).text
     assert (await only_call(org))["error_code"] == "organisation_suspended"
