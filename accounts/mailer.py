@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from accounts.links import Links
 from accounts.tables import mails, users
@@ -113,6 +113,15 @@ class MailSent(_OnMail):
         rows.update(mails, self.mail_id, {"sent_at": now, "due_at": None})
 
 
+DUE_MAILS = (
+    select(mails, users.c.password_hash)
+    .outerjoin(users, users.c.email == mails.c.recipient)
+    .where(mails.c.due_at <= bindparam("now"))
+    .order_by(mails.c.due_at)
+    .limit(50)
+)
+
+
 class Mailer:
     def __init__(
         self, database: Database, door: Door, smtp_url: str, base_url: str, links: Links, clock: Clock = now_ms
@@ -130,15 +139,7 @@ class Mailer:
 
     async def send_due(self) -> int:
         """Send every mail that is due; the number sent."""
-        query = (
-            select(mails, users.c.password_hash)
-            .outerjoin(users, users.c.email == mails.c.recipient)
-            .where(mails.c.due_at <= self._clock())
-            .order_by(mails.c.due_at)
-            .limit(50)
-        )
-        async with self._database.read() as connection:
-            due = [dict(row) for row in (await connection.execute(query)).mappings()]
+        due = await self._database.look_up(DUE_MAILS, now=self._clock())
         sent = [await self._send(mail) for mail in due]
         return sum(sent)
 

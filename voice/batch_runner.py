@@ -20,7 +20,7 @@ from config.errors import ApiError
 from voice.batch_commands import Dialled, HoldUp, LookAtBatch, TellDialled, key_of, rules_of
 from voice.batch_plan import LEASE_MS, TROUBLE_WAIT_MS, BatchState, RowState
 from voice.batch_tables import batch_calls
-from voice.batches import Outlook, due_batches, due_rows, look_out, next_look_at
+from voice.batches import DUE_BATCHES, NEXT_LOOK, Outlook, due_rows, look_out
 from voice.service import Calls, Wanted
 from voice.tables import idempotency_keys
 
@@ -63,18 +63,18 @@ class BatchRunner:
             await asyncio.sleep(seconds)
 
     async def _until_next(self) -> float:
-        async with self._database.read() as connection:
-            at = await next_look_at(connection)
+        [found] = await self._database.look_up(NEXT_LOOK)
+        at: int | None = found["look_at"]
         seconds = LONGEST_SLEEP_SECONDS if at is None or self._sick else (at - self._clock()) / 1000
         return min(max(seconds, SHORTEST_SLEEP_SECONDS), LONGEST_SLEEP_SECONDS)
 
     async def look(self) -> int:
         """Look once at every batch that is due. Gives how many there were."""
-        async with self._database.read() as connection:
-            now = self._clock()
-            due = [each for each in await due_batches(connection, now) if self._sick.get(each[0], 0) <= now]
-        results = await asyncio.gather(*(self._look_at(*each) for each in due), return_exceptions=True)
-        for (batch_id, _), result in zip(due, results, strict=True):
+        now = self._clock()
+        found = await self._database.look_up(DUE_BATCHES, now=now)
+        due = {row["id"]: row["org_id"] for row in found if self._sick.get(row["id"], 0) <= now}
+        results = await asyncio.gather(*(self._look_at(*each) for each in due.items()), return_exceptions=True)
+        for batch_id, result in zip(due, results, strict=True):
             if isinstance(result, Unavailable | Busy | Down):
                 raise result
             if isinstance(result, BaseException):  # one sick batch must not keep the others waiting

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from accounts.tables import api_keys, organisations
@@ -140,16 +140,14 @@ _AS_IS = (WAITING, DONE, SKIPPED)
 # -- for whoever brings them on ---------------------------------------------------------------------------------------
 
 
-async def due_batches(connection: AsyncConnection, now: int, *, limit: int = 200) -> list[tuple[str, str]]:
-    """(batch, organisation) of those that are to be looked at, the longest due first."""
-    query = select(batches.c.id, batches.c.org_id).where(batches.c.look_at <= now).order_by(batches.c.look_at)
-    return [(row.id, row.org_id) for row in await connection.execute(query.limit(limit))]
-
-
-async def next_look_at(connection: AsyncConnection) -> int | None:
-    query = select(func.min(batches.c.look_at)).where(batches.c.look_at.is_not(None))
-    found: int | None = (await connection.execute(query)).scalar()
-    return found
+DUE_BATCHES = (
+    select(batches.c.id, batches.c.org_id)
+    .where(batches.c.look_at <= bindparam("now"))
+    .order_by(batches.c.look_at)
+    .limit(200)
+)
+"""Those that are to be looked at, the longest due first."""
+NEXT_LOOK = select(func.min(batches.c.look_at).label("look_at")).where(batches.c.look_at.is_not(None))
 
 
 @dataclass(frozen=True, slots=True)

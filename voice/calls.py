@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, TextClause, bindparam, select, text, union_all
+from sqlalchemy import Column, ColumnElement, Select, TextClause, bindparam, select, text, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.rows import Row, Rows
@@ -55,6 +55,16 @@ OLDEST_ACTIVE_NUMBER = (
     .order_by(numbers.c.purchased_at, numbers.c.id)
     .limit(1)
 )
+
+
+def _due(column: Column[int | None]) -> Select[Any]:
+    return select(calls.c.id).where(column <= bindparam("now")).order_by(column).limit(500)
+
+
+DUE = _due(calls.c.due_at)
+"""Calls whose deadline has come."""
+SILENT = _due(calls.c.ask_at)
+"""Calls that are to be asked about."""
 
 
 async def find_call(connection: AsyncConnection, org_id: str, call_id: str) -> dict[str, Any] | None:
@@ -150,10 +160,3 @@ async def bound_sids(connection: AsyncConnection, sids: list[str]) -> set[str]:
     """Which of the carrier's ids belong to calls we know."""
     query = select(calls.c.twilio_call_sid).where(calls.c.twilio_call_sid.in_(sids))
     return {sid for sid in (await connection.execute(query)).scalars() if sid is not None}
-
-
-async def due_calls(connection: AsyncConnection, now: int, *, silent: bool, limit: int = 500) -> list[str]:
-    """Ids of calls whose deadline has come or, with `silent`, that are to be asked about."""
-    column = calls.c.ask_at if silent else calls.c.due_at
-    query = select(calls.c.id).where(column <= now).order_by(column).limit(limit)
-    return list((await connection.execute(query)).scalars())

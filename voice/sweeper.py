@@ -13,7 +13,7 @@ from config.clock import Clock, new_id, now_ms
 from config.database import Database, Unavailable
 from config.door import Busy, Door, Down
 from voice.call import Policy
-from voice.calls import due_calls
+from voice.calls import DUE, SILENT
 from voice.effects import Ask, HangUp
 from voice.events import TimePassed
 from voice.move_call import MoveCall
@@ -49,8 +49,8 @@ class Sweeper:
     async def look(self, *, silent: bool) -> Counter[str]:
         """Look once at all calls that are due. Counts: `looked`, `asked`, `hung_up`, `failed`."""
         counts: Counter[str] = Counter()
-        async with self._database.read() as connection:
-            due = await due_calls(connection, self._clock(), silent=silent)
+        found = await self._database.look_up(SILENT if silent else DUE, now=self._clock())
+        due = [row["id"] for row in found]
         commands = [MoveCall(TimePassed(), self._policy, new_id(), call_id=call_id) for call_id in due]
         results = await asyncio.gather(*(self._door.submit(command) for command in commands), return_exceptions=True)
         for call_id, result in zip(due, results, strict=True):

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from accounts.events import TEST_EVENT, event_order
@@ -153,10 +153,9 @@ class SendTest(OfOneOrganisation):
         return dict(rows.get(webhook_deliveries, row["id"]) or row)
 
 
-async def due_events(connection: AsyncConnection, now: int, limit: int) -> list[dict[str, Any]]:
-    """In the order in which they happened."""
-    query = select(events).where(events.c.due_at <= now).order_by(events.c.id).limit(limit)
-    return [dict(row) for row in (await connection.execute(query)).mappings()]
+EVENTS_AT_ONCE = 200
+DUE_EVENTS = select(events).where(events.c.due_at <= bindparam("now")).order_by(events.c.id).limit(EVENTS_AT_ONCE)
+"""In the order in which they happened."""
 
 
 async def calls_by_id(connection: AsyncConnection, ids: set[str]) -> dict[str, dict[str, Any]]:

@@ -22,7 +22,7 @@ from config.door import Busy, Door, Down
 from config.egress import Egress, NoAnswer, Refused
 from webhooks.deliveries import Attempt, Claim, ClaimDelivery, RecordAttempt
 from webhooks.endpoints import new_secret
-from webhooks.fan_out import FanOut, body_of, calls_by_id, due_events
+from webhooks.fan_out import DUE_EVENTS, EVENTS_AT_ONCE, FanOut, body_of, calls_by_id
 from webhooks.signing import headers, signature
 from webhooks.tables import webhook_deliveries
 
@@ -33,7 +33,6 @@ BREATH_SECONDS = 0.1
 """At least so long between two looks, however often a place becomes free."""
 TIMEOUT_SECONDS = 10.0
 KEPT_ANSWER_BYTES = 2_048
-EVENTS_AT_ONCE = 200
 ATTEMPTS_AT_ONCE = 500
 ATTEMPTS_OF_ONE_ORGANISATION = 60
 ATTEMPTS_AT_ONE_DESTINATION = 20
@@ -76,9 +75,11 @@ class Sender:
 
     async def fan_out(self) -> int:
         """Write the deliveries of events that are due; of how many events."""
-        async with self.database.read() as connection:
-            due = await due_events(connection, self.clock(), EVENTS_AT_ONCE)
-            calls = await calls_by_id(connection, {event["call_id"] for event in due if event["call_id"]})
+        due = await self.database.look_up(DUE_EVENTS, now=self.clock())
+        calls: dict[str, dict[str, Any]] = {}
+        if call_ids := {event["call_id"] for event in due if event["call_id"]}:
+            async with self.database.read() as connection:
+                calls = await calls_by_id(connection, call_ids)
         return sum(await asyncio.gather(*(self._fan_out(event, calls.get(event["call_id"])) for event in due)))
 
     async def _fan_out(self, event: Mapping[str, Any], call: Mapping[str, Any] | None) -> bool:
