@@ -242,11 +242,15 @@ document.addEventListener("input", (event) => {
   if (event.target.id === "custom") typedAmount(event.target);
 });
 
-// A form posts once.
+// A form posts once, however often its button is pressed while the answer is on its way.
+const sent = new WeakSet();
+
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (form.method !== "post" || form.dataset.busy === undefined) return;
-  const button = form.querySelector("[type=submit]");
+  if (form.method !== "post" || event.defaultPrevented) return;
+  if (sent.has(form)) return event.preventDefault();
+  sent.add(form);
+  const button = event.submitter ?? form.querySelector("[type=submit]");
   setTimeout(() => {
     button.disabled = true;
     if (form.dataset.busy) button.textContent = form.dataset.busy;

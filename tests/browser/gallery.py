@@ -3,6 +3,7 @@
 import mimetypes
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,6 +31,7 @@ class Gallery(ThreadingHTTPServer):
         self.refreshes: list[str] = []
         self.streams: list[queue.Queue[str | None]] = []
         self.streaming = True
+        self.answers_after = 0.0
 
     def announce(self, event: str, data: str = "") -> None:
         """Sends an event to every open stream."""
@@ -65,6 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers["Content-Length"])
         body = self.rfile.read(length).decode()
         self.server.posts.append((self.path, parse_qs(body)))
+        time.sleep(self.server.answers_after)
         self.do_GET()
 
     def _send(self, body: bytes, kind: str) -> None:
