@@ -27,7 +27,9 @@ async def list_organisations(connection: AsyncConnection, *, email: str | None, 
     if email is not None:
         query = query.where(organisations.c.id.in_(select(users.c.org_id).where(users.c.email == email)))
     found = (await connection.execute(query.order_by(organisations.c.id.desc()).limit(limit))).mappings().all()
-    of_these = select(users.c.org_id, users.c.email).where(users.c.org_id.in_([row["id"] for row in found]))
+    of_these = select(users.c.org_id, users.c.email).where(
+        users.c.org_id.in_([row["id"] for row in found]), users.c.email.not_like("removed:%")
+    )
     members = (await connection.execute(of_these.order_by(users.c.id))).all()
     return [
         {

@@ -347,10 +347,14 @@ class RemoveMember(_OnOrganisation):
             return None
         if len(members) == 1:
             return "The last member cannot be removed."
-        # The row stays for the audit trail, but neither the address nor the password opens anything again.
-        rows.update(users, self.user_id, {"email": f"removed:{self.user_id}", "password_hash": ""})
+        end_membership(rows, self.user_id)
         _end_sessions(rows, self.user_id, None, now)
         return None
+
+
+def end_membership(rows: Rows, user_id: str) -> None:
+    """The row stays for the audit trail, but neither the address nor the password opens anything again."""
+    rows.update(users, user_id, {"email": f"removed:{user_id}", "password_hash": ""})
 
 
 def _own(row: Row | None, org_id: str) -> Row | None:

@@ -4,20 +4,25 @@ Invariant: a key's secret is shown on the page that answers its creation, and ne
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any
 from zoneinfo import available_timezones
 
 from quart import Blueprint, redirect, request
 
+from accounts.closing import CloseOrganisation
 from accounts.commands import CreateKey, RevokeKey
 from accounts.identity import BadIdentity, check_email, check_name, check_password
 from accounts.keys import new_key
 from accounts.organisations import keys_of, members_of, open_invitations
 from accounts.passwords import hash_in_thread, matches_in_thread
 from accounts.people import ChangeOrganisation, Invite, RemoveMember, RevokeInvitation, SetPassword
+from accounts.sessions import log_out
 from billing.limits import read_limits
+from billing.operator_commands import OperatorAction
 from billing.spending import Limits, Spent
+from billing.topup_service import topups_service
 from config.clock import new_id, now_ms
 from config.errors import ApiError, not_found
 from dashboard import urls, views
@@ -25,8 +30,12 @@ from dashboard.calls_view import curl_line
 from dashboard.limits_view import summary
 from dashboard.views import Choice, Form
 from dashboard.wallet_view import longest_calls
-from dashboard.web import AnyResponse, database, door, html, inside, limit, settings, shell, wallet_facts, who
-from dashboard.workspace_view import ApiKeyRow, ApiKeysPage, Invitation, Member, SettingsPage
+from dashboard.web import AnyResponse, database, door, gate, html, inside, limit, settings, shell, wallet_facts, who
+from dashboard.workspace_view import ApiKeyRow, ApiKeysPage, Invitation, Member, SettingsPage, closing_ends
+from voice.batch_service import batches_service
+from voice.batches import unfinished_batches
+from voice.number_service import numbers_service
+from voice.numbers import active_number_objects, is_buying
 
 blueprint = inside(Blueprint("account_pages", __name__))
 
@@ -34,6 +43,7 @@ EXPIRIES = {"": "Never", "7": "In 7 days", "30": "In 30 days", "90": "In 90 days
 DAY_MS = 86_400_000
 LONGEST_KEY_NAME = 64
 CURRENT = "current_password"
+CLOSING = "closing_password"
 
 
 # -- API keys -------------------------------------------------------------------------------------------------------
@@ -104,6 +114,7 @@ async def revoke_key(key_id: str) -> AnyResponse:
 @blueprint.get(urls.SETTINGS)
 @blueprint.get(urls.PASSWORD)  # where a form with an error stays, and is fetched again
 @blueprint.get(urls.INVITATIONS)
+@blueprint.get(urls.CLOSE_ACCOUNT)
 async def settings_page() -> AnyResponse:
     return await _settings_page(notices=(views.saved(),) if request.args.get("saved") else ())
 
@@ -112,6 +123,7 @@ async def _settings_page(
     organisation: Form | None = None,
     invite: Form | None = None,
     password: Form | None = None,
+    closing: Form | None = None,
     status: int = 200,
     notices: tuple[views.Notice, ...] = (),
 ) -> AnyResponse:
@@ -120,6 +132,13 @@ async def _settings_page(
         wallet = await wallet_facts(connection, person)
         members = await members_of(connection, person.org_id)
         invited = await open_invitations(connection, person.org_id, now_ms())
+        ends = closing_ends(
+            members=len(members),
+            live_calls=wallet.live_calls,
+            batches=len(await unfinished_batches(connection, person.org_id)),
+            numbers=len(await active_number_objects(connection, person.org_id)),
+            available=wallet.available,
+        )
     zone = (organisation.values if organisation else {}).get("time_zone", person.timezone)
     view = SettingsPage(
         account_id=person.org_id,
@@ -133,6 +152,8 @@ async def _settings_page(
         invitations=tuple(Invitation(row["id"], row["email"], row["created_at"]) for row in invited),
         invite_form=invite or Form(),
         password_form=password or Form(),
+        closing_ends=ends,
+        closing_form=closing or Form(),
     )
     page = shell(person, wallet, "Settings", "settings", notices=notices)
     return html("settings.html", status, page=page, view=view)
@@ -210,3 +231,30 @@ async def change_password() -> AnyResponse:
             return await _settings_page(notices=(notice,))
         errors[CURRENT] = "Your password has just been changed elsewhere. Log in again."
     return await _settings_page(password=Form({}, errors), status=400)
+
+
+@blueprint.post(urls.CLOSE_ACCOUNT)
+async def close_account() -> AnyResponse:
+    """Until its last step the account is whole: whoever sees one fail can press again."""
+    person, form = await who(), await request.form
+    limit("login", f"email:{person.email}")
+    if not await matches_in_thread(person.password_hash, form.get(CLOSING, "")[:1000]):
+        return await _settings_page(closing=Form({}, {CLOSING: "This is not your current password."}), status=400)
+    async with database().read() as connection:
+        if await is_buying(connection, person.org_id):
+            error = "The carrier has yet to confirm a number you are buying. Try again in a few minutes."
+            return await _settings_page(closing=Form({}, {CLOSING: error}), status=409)
+        batches = await unfinished_batches(connection, person.org_id)
+        numbers = await active_number_objects(connection, person.org_id)
+    for batch_id in batches:
+        with suppress(ApiError):  # over by now
+            await batches_service().switch(person.org_id, batch_id, "cancel")
+    for number in numbers:
+        with suppress(ApiError):  # given back by now
+            await numbers_service().release(person.org_id, number["id"])
+    reason = "Closed on the Settings page"
+    action = OperatorAction(new_id(), person.email, "org_close", person.org_id, reason, person.org_id)
+    wallet = await door().submit(CloseOrganisation(person.org_id, action))
+    topups_service().alert("account_closed", f"organisation {person.org_id}, {wallet.balance} milli-cents left")
+    await log_out()
+    return html("message.html", gate=gate("Your account is closed"), message=views.account_closed())

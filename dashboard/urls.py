@@ -29,6 +29,7 @@ WEBHOOKS = "/webhooks"
 ENDPOINTS = "/webhooks/endpoints"
 ROTATE_DEFAULT_SECRET = "/webhooks/secret/rotate"  # noqa: S105  (an address)
 SETTINGS = "/settings"
+CLOSE_ACCOUNT = "/settings/close"
 PASSWORD = "/settings/password"  # noqa: S105  (an address)
 INVITATIONS = "/settings/invitations"
 EVENTS = "/events"

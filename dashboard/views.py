@@ -233,6 +233,17 @@ def verification_failed() -> Message:
     return Message("This link no longer works", text, _TO_LOGIN)
 
 
+def account_closed() -> Message:
+    text = "Nobody can log in to it any more. What is left of your top-ups goes back to the card it came from."
+    return Message("Your account is closed", text, Action("Create an account", urls.SIGN_UP))
+
+
+def suspended() -> Notice:
+    """Shown on every page while an operator keeps the organisation from calling and paying."""
+    text = "Your account is suspended: new calls and top-ups are refused, calls under way go on. Write to support."
+    return Notice("stop", "paused", text)
+
+
 def reset_sent(email: str) -> Message:
     """Says the same whether the address is known or not."""
     text = f"If {email} has an account here, a link to choose a new password is on its way. It works for an hour."

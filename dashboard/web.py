@@ -144,7 +144,9 @@ def shell(
     call_id: str | None = None,
 ) -> views.Page:
     """The frame of a page; `topics` are the live parts it has besides the pill, `call_id` the call they are about."""
-    unverified = () if person.verified else (views.unverified(person.email, settings().free_credit_milli_cents),)
+    standing = [] if person.verified else [views.unverified(person.email, settings().free_credit_milli_cents)]
+    if person.suspended:
+        standing.insert(0, views.suspended())
     return views.Page(
         title=title,
         section=section,
@@ -154,7 +156,7 @@ def shell(
         csrf_token=csrf_token(),
         clock=clock_of(person),
         pill=pill(wallet),
-        notices=(*unverified, *notices),
+        notices=(*standing, *notices),
         events_url=urls.events("wallet", *topics, call_id=call_id),
     )
 

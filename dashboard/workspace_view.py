@@ -6,6 +6,7 @@ Pure. The one invariant: a secret is in a view only on the page that answers its
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from billing.money import dollars_down
 from dashboard import format as fmt
 from dashboard.views import Choice, Form, Paging
 from dashboard.wallet_view import LongestCall
@@ -227,9 +228,41 @@ class Invitation:
     sent_at: int
 
 
+def closing_ends(
+    *, members: int, live_calls: int, batches: int, numbers: int, available: int
+) -> tuple[tuple[str, str], ...]:
+    """What closing the account does to each part of it. `available` in milli-cents."""
+    calls = (
+        "1 call under way goes on to its end and is charged as usual."
+        if live_calls == 1
+        else f"{fmt.count(live_calls, 'call')} under way go on to their end and are charged as usual."
+        if live_calls
+        else "None is under way."
+    )
+    left = (
+        f"{dollars_down(available)} is left. What remains of your top-ups goes back to the card it came from; free "
+        "credit ends."
+        if available > 0
+        else f"{dollars_down(available)}: what is below zero stays owed."
+        if available < 0
+        else "None is left."
+    )
+    ends = (
+        ("People", f"{fmt.count(members, 'member')} logged out at once, everywhere.", True),
+        ("API keys", "Stop working at once.", True),
+        ("Calls", f"{calls} New ones are refused.", True),
+        ("Batches", f"{fmt.count(batches, 'batch', 'batches')} canceled.", batches > 0),
+        ("Numbers", f"{fmt.count(numbers, 'number')} given back. Nobody can promise you the same again.", numbers > 0),
+        ("Credit", left, True),
+        ("Records", "Calls and the ledger stay with us, as the law asks of books. Nobody sees them here.", True),
+        ("Coming back", "You can sign up again with the same address, without new free credit.", True),
+    )
+    return tuple((part, what) for part, what, is_said in ends if is_said)
+
+
 @dataclass(frozen=True, slots=True)
 class SettingsPage:
-    """The page; each section posts its own form."""
+    """The page; each section posts its own form. `closing_ends`: (what, what becomes of it)."""
 
     account_id: str
     organisation_form: Form
@@ -238,8 +271,10 @@ class SettingsPage:
     discloses_ai: bool
     members: tuple[Member, ...]
     invitations: tuple[Invitation, ...]
+    closing_ends: tuple[tuple[str, str], ...]
     invite_form: Form = field(default_factory=Form)
     password_form: Form = field(default_factory=Form)
+    closing_form: Form = field(default_factory=Form)
 
 
 def phone_choice(number_id: str, e164: str, chosen: bool) -> Choice:

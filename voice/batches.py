@@ -55,6 +55,12 @@ async def count_unfinished(connection: AsyncConnection, org_id: str, key: str | 
     return int((await connection.execute(query)).scalar_one())
 
 
+async def unfinished_batches(connection: AsyncConnection, org_id: str) -> list[str]:
+    """Ids of those that may still call somebody."""
+    query = select(batches.c.id).where(batches.c.org_id == org_id, batches.c.state.not_in(("completed", "canceled")))
+    return list((await connection.execute(query)).scalars())
+
+
 @dataclass(slots=True)
 class Progress:
     """How many rows stand where, and what their calls cost so far. Milli-cents."""

@@ -178,6 +178,12 @@ async def active_number_objects(connection: AsyncConnection, org_id: str) -> lis
     return await _objects(connection, org_id, _active(org_id).order_by(numbers.c.id))
 
 
+async def is_buying(connection: AsyncConnection, org_id: str) -> bool:
+    """Whether the carrier has yet to say what became of a purchase."""
+    query = select(numbers.c.id).where(numbers.c.org_id == org_id, numbers.c.status == "pending")
+    return (await connection.execute(query.limit(1))).first() is not None
+
+
 def _active(org_id: str) -> Select[Any]:
     return select(numbers).where(numbers.c.org_id == org_id, numbers.c.status == "active")
 

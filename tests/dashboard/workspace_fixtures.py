@@ -35,6 +35,7 @@ from dashboard.workspace_view import (
     Offer,
     SettingsPage,
     VerifiedRow,
+    closing_ends,
     phone_choice,
 )
 from tests.dashboard import fixtures as fx
@@ -236,7 +237,9 @@ SETTINGS = SettingsPage(
     members=(Member("u1", "dana@example.com", OLD, True), Member("u2", "kim@example.com", OLD, False)),
     invitations=(Invitation("i1", "lee@example.com", fx.ms("09:00:00")),),
     invite_form=Form({"email": "x"}, {"email": "This is not an email address."}),
+    closing_ends=closing_ends(members=2, live_calls=3, batches=1, numbers=3, available=fx.OK.available),
     password_form=Form({}, {"current_password": "This is not your current password."}),
+    closing_form=Form({}, {"closing_password": "This is not your current password."}),
 )
 
 
