@@ -147,11 +147,9 @@ class CallList:
 
 @dataclass(frozen=True, slots=True)
 class FirstCall:
-    """What a new account needs for its first call; `minutes` is what its credit pays for."""
+    """What a new account needs for its first call: what its credit is worth, and how many calls it has room for."""
 
-    credit: str
-    minutes: str
-    hold: str
+    worth: str
     room: str
     suggestion: tuple[str, str] | None
     has_key: bool
@@ -252,12 +250,12 @@ def call_list(
 def first_call(wallet: WalletFacts, *, has_key: bool, has_number: bool, api_url: str) -> FirstCall:
     """The page of an account without a call; `api_url` is where its requests go."""
     suggestion = suggest_shorter_calls(wallet)
-    available = dollars_down(wallet.available)
+    available, hold = dollars_down(wallet.available), fmt.dollars(wallet.hold)
+    minutes = max(0, wallet.available) // wallet.rate
+    room = f"so {available} has room for {wallet.calls_left:,} at a time."
     return FirstCall(
-        credit=available,
-        minutes=f"{max(0, wallet.available) // wallet.rate:,}",
-        hold=fmt.dollars(wallet.hold),
-        room=f"room for {wallet.calls_left:,}" if wallet.calls_left else "no room for one yet",
+        worth=f"Your {available} of credit is {fmt.count(minutes, 'connected minute')}." if minutes else "",
+        room=f"{hold} is held while a call is live, {room if wallet.calls_left else 'so it takes that much credit.'}",
         suggestion=suggestion,
         has_key=has_key,
         has_number=has_number,

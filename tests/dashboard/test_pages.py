@@ -6,7 +6,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from dashboard import call_view, views, wallet_view
-from dashboard.calls_view import CallFilters
+from dashboard.calls_view import CallFilters, first_call
 from dashboard.ledger_view import Transfer, entry
 from dashboard.receipt_view import Evidence
 from dashboard.render import STATIC, render, static
@@ -168,3 +168,21 @@ def test_every_error_has_a_page_with_a_way_on(status: int) -> None:
     error = views.error_page(status)
     assert error.heading
     assert error.action.url
+
+
+@pytest.mark.parametrize(
+    ("wallet", "said", "unsaid"),
+    [
+        (fx.NEW, "$3.00 is held while a call is live, so $5.00 has room for 1 at a time.", "that much credit"),
+        (fx.wallet(0, 0), "$3.00 is held while a call is live, so it takes that much credit.", "connected minute"),
+        (fx.BELOW_ZERO, "$3.00 is held while a call is live, so it takes that much credit.", "connected minute"),
+    ],
+)
+def test_an_account_without_a_call_is_told_what_its_credit_is_worth(
+    wallet: wallet_view.WalletFacts, said: str, unsaid: str
+) -> None:
+    first = first_call(wallet, has_key=False, has_number=False, api_url="https://api.example.com")
+    shown = call_list(CallFilters(), [], first_call=first)
+    html = render("calls.html", page=page("Calls", "calls", wallet, "system"), calls=shown)
+    assert said in html
+    assert unsaid not in html
