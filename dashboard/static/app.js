@@ -177,7 +177,11 @@ function showDialog(dialog) {
   enhance(dialog);
 }
 
+let opening = false;
+
 async function openDialog(link) {
+  if (opening) return;
+  opening = true;
   try {
     const answer = await fetch(link.href);
     const next = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -187,6 +191,8 @@ async function openDialog(link) {
     showDialog(dialog);
   } catch {
     location.assign(link.href);
+  } finally {
+    opening = false;
   }
 }
 

@@ -159,6 +159,20 @@ def test_add_credits_opens_over_the_page_and_closes_by_escape(page: Page, galler
     assert page.url.endswith("/calls")
 
 
+def test_add_credits_pressed_twice_opens_one_dialog_and_can_be_opened_again(page: Page, gallery: Gallery) -> None:
+    gallery.aliases["/billing/add-credits"] = "add-credits"
+    page.goto(f"{gallery.origin}/calls")
+    opener = page.locator(".wallet").get_by_role("link", name="Add credits")
+    for _ in range(2):
+        opener.evaluate("(link) => { link.focus(); link.click(); link.click(); }")
+        expect(page.get_by_role("dialog", name="Add credits")).to_be_visible()
+        page.wait_for_timeout(300)
+        expect(page.locator("dialog")).to_have_count(1)
+        page.keyboard.press("Escape")
+        expect(page.locator("dialog")).to_have_count(0)
+        expect(opener).to_be_focused()
+
+
 def test_a_typed_amount_says_what_it_buys(page: Page, gallery: Gallery) -> None:
     page.goto(f"{gallery.origin}/add-credits-error")
     amount = page.get_by_label("Amount in US dollars")
