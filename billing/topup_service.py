@@ -21,9 +21,9 @@ from billing.money import dollars_down
 from billing.operator_commands import OperatorAction, RecordAction, ResolveTopup
 from billing.stripe_facts import READERS, BadObject, Fact
 from billing.topup_commands import CreateTopup, GiveUp, NotePayment, SaveCustomer, SaveSession, Suspended, TooMany
-from billing.topup_queries import customer_of, find_any_topup, find_by_session, find_recharge, late_matches
+from billing.topup_queries import customer_of, find_any_topup, find_by_session, find_recharge, late_matches, list_all
 from billing.topup_rows import Alert, Heard
-from billing.topup_rules import Payment, TopupStatus, credit_of
+from billing.topup_rules import SESSIONS_PER_HOUR, Payment, TopupStatus, credit_of
 from billing.topups import Bank, BankRefused, BankUnavailable
 from config.clock import Clock, new_id, now_ms
 from config.database import Database
@@ -93,6 +93,15 @@ class Topups:
         except (BankUnavailable, BankRefused, BadObject) as error:
             log.warning("session_not_asked", topup_id=row["id"], error=str(error))  # the webhook or reconciler will say
         return await self._by_session(org_id, session_id)
+
+    async def expire_open(self, org_id: str) -> None:
+        """Close the payment pages that the organisation has open; what is just being paid there is credited."""
+        async with self.database.read() as connection:
+            pending = await list_all(connection, status=TopupStatus.PENDING, org_id=org_id, limit=2 * SESSIONS_PER_HOUR)
+        for row in pending:
+            if row["stripe_session_id"] is not None:
+                with suppress(BankUnavailable, BankRefused):
+                    await self.bank.expire_session(row["stripe_session_id"])
 
     async def recharge_of(self, org_id: str) -> Recharge | None:
         async with self.database.read() as connection:

@@ -252,6 +252,7 @@ async def close_account() -> AnyResponse:
     for number in numbers:
         with suppress(ApiError):  # given back by now
             await numbers_service().release(person.org_id, number["id"])
+    await topups_service().expire_open(person.org_id)
     reason = "Closed on the Settings page"
     action = OperatorAction(new_id(), person.email, "org_close", person.org_id, reason, person.org_id)
     wallet = await door().submit(CloseOrganisation(person.org_id, action))

@@ -172,6 +172,18 @@ async def test_what_is_under_way_goes_on_and_what_waits_does_not(town: Town) -> 
     assert 0 < 500_000 - wallet["balance"] < 300_000
 
 
+async def test_a_payment_page_that_is_open_is_closed_too(town: Town) -> None:
+    dana = await town.member("dana@example.com")
+    key = await create_key(dana)
+    async with program(town, key) as api:
+        begun = (await api.post("/v1/billing/topups", json={"amount_cents": 2_500})).json()
+    assert (await close(dana)).status_code == 200
+    async with httpx.AsyncClient() as anybody:
+        page = await anybody.get(begun["url"])
+    assert "Pay $25" not in page.text
+    assert "expired" in page.text
+
+
 async def test_what_the_operator_sees_of_a_closed_account(town: Town) -> None:
     dana = await town.member("dana@example.com")
     org = await org_id(dana)
