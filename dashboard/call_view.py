@@ -15,7 +15,7 @@ from dashboard.calls_view import CallFacts, Status, status
 from dashboard.charts import Block
 from dashboard.format import Clock, When
 from dashboard.ledger_view import Transfer
-from dashboard.receipt_view import REASON_WORDS, Evidence, Part, SumLine
+from dashboard.receipt_view import Evidence, Part, SumLine, reason_words
 from dashboard.views import Action, Notice
 
 CheckResult = Literal["agrees", "differs", "unchecked"]
@@ -114,7 +114,7 @@ def call_page(
         else f"What the carrier told us, and when it arrived ({clock.label})",
         entries=timeline_view.timeline(call, evidence, transfers, clock),
         sum_lines=receipt_view.arithmetic(call, evidence, refunded),
-        reason=REASON_WORDS.get(call.billing_reason or "", ""),
+        reason=reason_words(call),
         check=check,
         transcript_lead="Live" if call.is_live else "Times from the answer",
         lines=tuple(_line(segment) for segment in segments),

@@ -202,6 +202,18 @@ REASON_WORDS = _NEVER_CONNECTED | {
     "refund_voicemail": "A machine answered, as we learned later: refunded",
 }
 """What the receipt says for a billing reason."""
+_NOT_TAKEN = "The call was not taken"
+
+
+def reason_words(call: CallFacts) -> str:
+    """Nothing where the arithmetic's first line says it already."""
+    reason = call.billing_reason or ""
+    return "" if reason in _NEVER_CONNECTED else REASON_WORDS.get(reason, "")
+
+
+def _never_connected(call: CallFacts) -> str:
+    reason = call.billing_reason or ""
+    return _NOT_TAKEN if (call.direction, reason) == ("inbound", "free_failed") else _NEVER_CONNECTED[reason]
 
 
 def arithmetic(call: CallFacts, evidence: Sequence[Evidence], refunded_milli_cents: int) -> tuple[SumLine, ...]:
@@ -212,7 +224,7 @@ def arithmetic(call: CallFacts, evidence: Sequence[Evidence], refunded_milli_cen
     charged = call.billing_amount_milli_cents or 0
     opening = SumLine("", "Call duration, answer to hang-up", f"{line:,} s")
     if reason in _NEVER_CONNECTED:
-        return (SumLine("", _NEVER_CONNECTED[reason], "0 s"), _charged(0))
+        return (SumLine("", _never_connected(call), "0 s"), _charged(0))
     if reason in _ALL_OF_IT:
         all_of_it = SumLine("−", _ALL_OF_IT[reason], f"{line:,} s")
         return (opening, all_of_it, SumLine("=", "Connected", "0 s", is_total=True), _charged(0))

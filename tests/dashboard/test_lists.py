@@ -129,6 +129,16 @@ def test_a_refused_call_carries_the_pause_message_with_its_own_figures() -> None
     page = call_view.call_page(fx.REFUSED, [], [], clock=fx.CLOCK, check="unchecked")
     assert page.notices[0].text == fx.PAUSE_MESSAGE
     assert page.charge == 0
+    assert [line.label for line in page.sum_lines] == ["The call was not taken", "Charged"]
+
+
+def test_why_a_call_cost_nothing_is_said_once() -> None:
+    for call, evidence, why in (
+        (fx.NOT_PLACED, [], "The call could not be placed"),
+        (fx.NO_ANSWER, fx.NO_ANSWER_EVIDENCE, "Nobody answered"),
+    ):
+        page = call_view.call_page(call, evidence, [], clock=fx.CLOCK, check="agrees")
+        assert [page.reason, *(line.label for line in page.sum_lines)].count(why) == 1
 
 
 def test_a_charge_that_could_not_be_confirmed_is_not_called_checked() -> None:
