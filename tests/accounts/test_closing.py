@@ -4,16 +4,22 @@ import re
 from typing import Any
 
 import httpx
-import pytest
-from sqlalchemy import Table, select
+from sqlalchemy import Table, func, select
 
+from accounts.closing import CloseOrganisation
+from accounts.commands import CreateOrganisation
+from accounts.keys import new_key
 from accounts.organisations import list_organisations
-from accounts.tables import organisations
+from accounts.people import BeginSession
+from accounts.tables import api_keys, free_credit_identities, mails, organisations, sessions, users
+from billing.auto_recharge_commands import SetAutoRecharge
 from billing.operator_commands import OperatorAction, SuspendOrganisation
-from billing.tables import wallets
+from billing.tables import auto_recharges, wallets
 from billing.topup_queries import list_actions
 from billing.topup_rows import Alert
 from config.clock import new_id
+from config.database import Database
+from config.door import Door
 from tests.accounts.test_members import create_key, invite, join
 from tests.servers import until
 from tests.town import PASSWORD, Town, Visitor
@@ -25,8 +31,8 @@ from voice.tables import calls
 NUMBER, PERSON = "+14155550101", "+14155550130"
 
 
-@pytest.fixture
-def alerts(town: Town) -> list[Alert]:
+def listening(town: Town) -> list[Alert]:
+    """What operators are told from now on."""
     heard: list[Alert] = []
     town.server.app.extensions["topups"].alerted.append(heard.append)
     return heard
@@ -102,7 +108,8 @@ async def test_the_page_says_what_closing_ends(town: Town) -> None:
         assert said in dana.text, said
 
 
-async def test_without_the_password_nothing_is_closed(town: Town, alerts: list[Alert]) -> None:
+async def test_without_the_password_nothing_is_closed(town: Town) -> None:
+    alerts = listening(town)
     dana = await town.member("dana@example.com")
     assert (await close(dana, "wrong horse battery")).status_code == 400
     assert "This is not your current password." in dana.text
@@ -110,7 +117,8 @@ async def test_without_the_password_nothing_is_closed(town: Town, alerts: list[A
     assert alerts == []
 
 
-async def test_a_closed_account_opens_to_nobody(town: Town, alerts: list[Alert]) -> None:
+async def test_a_closed_account_opens_to_nobody(town: Town) -> None:
+    alerts = listening(town)
     dana = await town.member("dana@example.com")
     await invite(dana, "kim@example.com")
     kim = await join(town, "kim@example.com")
@@ -213,3 +221,26 @@ async def test_who_is_suspended_is_told_on_every_page(town: Town) -> None:
         for page in ("/calls", "/billing", "/settings"):
             await dana.get(page)
             assert ("Your account is suspended: new calls and top-ups are refused" in dana.text) is is_suspended
+
+
+async def test_closing_is_one_commit_on_both_databases_and_done_once(door: Door, database: Database) -> None:
+    org, user, session = new_id(), new_id(), new_id()
+    made = CreateOrganisation(org, user, new_id(), new_id(), "Larkspur", "dana@example.com", "x", new_key(), 500_000)
+    await door.submit(made)
+    await door.submit(BeginSession(user, session))
+    await door.submit(SetAutoRecharge(org, user, 1_000_000, 5_000_000, 20_000_000, "I agree."))
+    command = CloseOrganisation(org, OperatorAction(new_id(), "dana@example.com", "org_close", org, "why", org))
+    for _ in range(2):
+        assert (await door.submit(command)).balance == 500_000
+    async with database.read() as connection:
+        for closed in (
+            sessions.c.ended_at.is_not(None),
+            api_keys.c.revoked_at.is_not(None),
+            organisations.c.suspended_at.is_not(None),
+            auto_recharges.c.is_enabled.is_(False),
+        ):
+            assert (await connection.execute(select(func.count()).where(closed))).scalar_one() == 1
+        assert (await connection.execute(select(users.c.email))).scalars().all() == [f"removed:{user}"]
+        mailed = select(mails.c.recipient).where(mails.c.kind == "notice")
+        assert (await connection.execute(mailed)).scalars().all() == ["dana@example.com"]
+        assert (await connection.execute(select(func.count()).select_from(free_credit_identities))).scalar_one() == 1
