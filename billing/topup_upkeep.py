@@ -6,6 +6,7 @@ come out the same.
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import structlog
@@ -54,13 +55,19 @@ class TopupUpkeep:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            try:
-                await self.recharge()
-                if loop.time() >= next_reconcile:
-                    next_reconcile = loop.time() + RECONCILE_SECONDS
-                    await self.reconcile()
-            except (Unavailable, Busy, Down, BankUnavailable) as error:
-                log.warning("reconcile_postponed", error=str(error))
+            await self._try(self.recharge)
+            if loop.time() >= next_reconcile:
+                next_reconcile = loop.time() + RECONCILE_SECONDS
+                await self._try(self.reconcile)
+
+    async def _try(self, work: Callable[[], Awaitable[Counter[str]]]) -> None:
+        """What breaks one off keeps neither the other nor the next round from being tried."""
+        try:
+            await work()
+        except (Unavailable, Busy, Down, BankUnavailable) as error:
+            log.warning("reconcile_postponed", error=str(error))
+        except Exception:
+            log.exception("reconcile_failed")
 
     # -- reconciling --------------------------------------------------------------------------------------------------
 
@@ -170,6 +177,9 @@ class TopupUpkeep:
         except BankUnavailable as error:
             log.warning("charge_unanswered", topup_id=row["id"], error=str(error))
             return "unanswered"
+        except BadObject as error:  # asked again later, and the others are not kept waiting
+            self._topups.alert("charge_unreadable", f"top-up {row['id']}: {error}")
+            return "unreadable"
         return (await self._topups.hear(payment)).outcome
 
     async def _mail_links(self) -> int:

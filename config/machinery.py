@@ -5,6 +5,8 @@ Invariant: wired once, here, for the web application, the worker and the command
 
 import asyncio
 import gc
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import structlog
 
@@ -39,9 +41,13 @@ from webhooks.sender import Sender
 log = structlog.get_logger(__name__)
 
 SHUTDOWN_SECONDS = 20
+BEGIN_AGAIN_SECONDS = 5.0
 GARBAGE_THRESHOLDS = 1_000, 10, 100
 """Python's own (700, 10, 10) look through everything that lives, 60 ms with 200 conversations, every few seconds. Turns
 and requests leave next to nothing in cycles, a closed connection about 90 objects."""
+
+
+Job = Callable[[], Coroutine[Any, Any, None]]
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -110,16 +116,16 @@ class Machinery:
 
     def begin_work(self) -> None:
         """What goes on in the background: on Postgres in the worker, on the embedded database beside the web."""
-        jobs = (
-            self.sweeper.run(self.settings.sweep_interval_seconds),
-            self.numbers.run(),
-            self.batch_runner.run(),
-            self.topup_upkeep.run(),
-            self.mailer.run(),
-            self.sender.run(),
-            self.watch.run(),
+        jobs: tuple[Job, ...] = (
+            lambda: self.sweeper.run(self.settings.sweep_interval_seconds),
+            self.numbers.run,
+            self.batch_runner.run,
+            self.topup_upkeep.run,
+            self.mailer.run,
+            self.sender.run,
+            self.watch.run,
         )
-        self._work += [asyncio.create_task(job) for job in jobs]
+        self._work += [asyncio.create_task(_without_end(job)) for job in jobs]
 
     async def close(self) -> None:
         """What was accepted is finished first."""
@@ -140,3 +146,13 @@ class Machinery:
         if self.model is not None:
             await self.model.close()
         await self.database.close()
+
+
+async def _without_end(job: Job) -> None:
+    """Holds, mails and payments must not wait for somebody to notice that what looks after them has broken off."""
+    while True:
+        try:
+            await job()
+        except Exception:
+            log.exception("work_broke_off")
+        await asyncio.sleep(BEGIN_AGAIN_SECONDS)

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import pytest
 from sqlalchemy import insert, select, update
 
 from accounts.tables import mails, users
@@ -10,7 +11,10 @@ from billing.auto_recharge import Recharge
 from billing.auto_recharge_commands import SetAutoRecharge
 from billing.ledger import Post
 from billing.posting import Posting
+from billing.stripe_facts import BadObject
+from billing.topup_rules import Payment
 from billing.topup_upkeep import TopupUpkeep
+from billing.topups import Bank, Charge
 from config.clock import new_id
 from tests.databases import alter
 from tests.servers import DOLLAR, until
@@ -212,6 +216,30 @@ async def test_a_dispute_pauses_it_and_only_new_consent_goes_on(shop: Shop) -> N
     assert not await shop.upkeep.recharge()
     await consent(shop)
     assert (await shop.upkeep.recharge())["credited"] == 1
+
+
+async def test_an_answer_that_cannot_be_understood_keeps_no_other_customer_waiting(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await with_card(shop)
+    sick, shop.org = shop.org, await shop.server.organisation(credit=0, number="+14155550102")
+    await with_card(shop)
+    charge = Bank.charge
+
+    async def unreadable(bank: Bank, wanted: Charge) -> Payment:
+        if wanted.org_id == sick.id:
+            raise BadObject("Charged: object missing required field `amount`")
+        return await charge(bank, wanted)
+
+    monkeypatch.setattr(Bank, "charge", unreadable)
+    counts = await shop.upkeep.recharge()
+    assert (counts["credited"], counts["unreadable"]) == (1, 1)
+    assert await shop.balance() == 50 * DOLLAR
+    assert [alert.kind for alert in shop.alerts] == ["charge_unreadable"]
+    monkeypatch.undo()
+    shop.wait(61)
+    assert (await shop.upkeep.recharge())["credited"] == 1
+    assert await shop.balance(sick) == 50 * DOLLAR
 
 
 async def test_turning_it_off_stops_it(shop: Shop) -> None:
