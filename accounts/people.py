@@ -195,16 +195,18 @@ def _end_sessions(rows: Rows, user_id: str, kept: str | None, now: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class BeginSession(_OnUser):
-    """Log-in. `session_id` is the hash of a fresh random token."""
+    """Log-in. `session_id` is the hash of a fresh random token; `password_hash` is what the password was checked
+    against: who was removed, or whose password was changed, while it was being checked gets no session."""
 
     session_id: str
+    password_hash: str
 
     def reads(self, located: Rows) -> Sequence[Read]:
         return (Read(users, "id", (self.user_id,)), Read(sessions, "id", (self.session_id,)))
 
     def fold(self, rows: Rows, now: int) -> bool:
         user = rows.get(users, self.user_id)
-        if user is None:
+        if user is None or user["password_hash"] != self.password_hash:
             return False
         if rows.get(sessions, self.session_id) is None:
             rows.insert(

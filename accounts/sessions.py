@@ -105,14 +105,17 @@ async def is_open(connection: AsyncConnection, session_id: str) -> bool:
     return found.first() is not None
 
 
-async def log_in(user_id: str) -> None:
-    """A fresh session in a fresh cookie; the one that the browser had before ends."""
+async def log_in(user_id: str, password_hash: str) -> bool:
+    """A fresh session in a fresh cookie; the one that the browser had before ends. False if the password that was
+    checked is not the user's any more."""
     token = secrets.token_urlsafe(32)
     door: Door = current_app.extensions["door"]
-    await door.submit(BeginSession(user_id, _hash(token)))
+    if not await door.submit(BeginSession(user_id, _hash(token), password_hash)):
+        return False
     await _end()
     login_user(AuthUser(token), remember=True)
     g.pop("member", None)
+    return True
 
 
 async def log_out() -> None:

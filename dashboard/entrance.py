@@ -62,9 +62,9 @@ async def do_login() -> AnyResponse:
     async with database().read() as connection:
         user = await find_user(connection, email.strip().lower())
     known_hash = user["password_hash"] if user else None
-    if not await matches_in_thread(known_hash, form.get("password", "")[:1000]) or user is None:
+    matches = await matches_in_thread(known_hash, form.get("password", "")[:1000])
+    if not matches or user is None or not await log_in(user["id"], user["password_hash"]):
         return _login_page(views.Form({"email": email}), wanted, views.wrong_login(), status=401)
-    await log_in(user["id"])
     return redirect(_next_url(wanted), 303)
 
 
@@ -105,12 +105,12 @@ async def do_sign_up() -> AnyResponse:
     if errors:
         return _sign_up_page(views.Form(values, errors), status=400)
     limit("sign_up", f"address:{request.remote_addr}")
-    user_id = new_id()
-    command = SignUp(new_id(), user_id, new_id(), name, email, await hash_in_thread(form["password"]))
+    user_id, password_hash = new_id(), await hash_in_thread(form["password"])
+    command = SignUp(new_id(), user_id, new_id(), name, email, password_hash)
     if not await door().submit(command):
         taken = {"email": "This address has an account already. Log in, or choose a new password."}
         return _sign_up_page(views.Form(values, taken), status=400)
-    await log_in(user_id)
+    await log_in(user_id, password_hash)
     return html("message.html", gate=gate("Check your mail"), message=views.check_your_mail(email))
 
 
@@ -155,10 +155,10 @@ async def _join(token: str, password: str) -> AnyResponse:
     if errors:
         form = views.Form({"email": invitation["email"]}, errors)
         return _sign_up_page(form, invitation["organisation"], token, status=400)
-    user_id = new_id()
-    if not await door().submit(AcceptInvitation(invitation["id"], user_id, await hash_in_thread(password))):
+    user_id, password_hash = new_id(), await hash_in_thread(password)
+    if not await door().submit(AcceptInvitation(invitation["id"], user_id, password_hash)):
         return _dead_link(views.verification_failed())
-    await log_in(user_id)
+    await log_in(user_id, password_hash)
     return redirect(urls.CALLS, 303)
 
 

@@ -6,7 +6,13 @@ import time
 
 import httpx
 import pytest
+from sqlalchemy import insert
 
+from accounts.organisations import find_user
+from accounts.passwords import matches_in_thread
+from accounts.people import RemoveMember, SetPassword
+from accounts.tables import users
+from config.clock import new_id
 from tests.servers import until
 from tests.town import PASSWORD, Town, Visitor, open_town
 
@@ -60,6 +66,38 @@ async def test_every_log_in_is_a_new_session_and_the_browsers_earlier_one_ends(t
     thief = town.visitor()
     thief.http.cookies.set("cb_session", first or "", domain="127.0.0.1")
     assert (await thief.get("/calls")).status_code == 303
+
+
+@pytest.mark.parametrize("what", ["the password was changed", "the member was removed"])
+async def test_a_log_in_while_it_is_closed_to_them_opens_nothing(
+    town: Town, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    await town.member("dana@example.com")
+    async with town.server.database.read() as connection:
+        dana = await find_user(connection, "dana@example.com")
+    assert dana is not None
+    checked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def held(password_hash: str | None, password: str) -> bool:
+        matches = await matches_in_thread(password_hash, password)
+        checked.set()
+        await go_on.wait()
+        return matches
+
+    monkeypatch.setattr("dashboard.entrance.matches_in_thread", held)
+    thief = town.visitor()
+    trying = asyncio.create_task(thief.log_in("dana@example.com"))
+    await checked.wait()
+    if what == "the password was changed":
+        await town.server.door.submit(SetPassword(dana["id"], dana["password_hash"], "another hash"))
+    else:
+        other = {"id": new_id(), "org_id": dana["org_id"], "email": "kim@example.com", "password_hash": ""}
+        adding = insert(users).values({**other, "verified_at": 1, "created_at": 0})
+        await town.server.database.write(lambda connection: connection.execute(adding))
+        assert await town.server.door.submit(RemoveMember(dana["org_id"], dana["id"])) is None
+    go_on.set()
+    answer = await trying
+    assert (answer.status_code, WRONG in thief.text, thief.session) == (401, True, None)
 
 
 async def test_a_session_that_was_planted_before_log_in_is_not_taken_over(town: Town) -> None:
