@@ -11,6 +11,7 @@ from accounts.keys import PREFIX, Caller, find_caller
 from config.clock import now_ms
 from config.database import Database
 from config.errors import ApiError
+from config.http import asked_from
 from config.rate_limit import RateLimit
 
 LONGEST_KEY = 200
@@ -28,12 +29,12 @@ async def require_key() -> None:
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     key = key.strip()
     if scheme.lower() != "bearer" or not key.startswith("sk_") or len(key) > LONGEST_KEY or not key.isascii():
-        _limit(limits, f"address:{request.remote_addr}")
+        _limit(limits, f"address:{asked_from()}")
         raise _unauthorized(f"Send your API key in the header: Authorization: Bearer {PREFIX}…")
     database: Database = current_app.extensions["database"]
     found = await find_caller(database, key, now_ms())
     if found is None:
-        _limit(limits, f"address:{request.remote_addr}")
+        _limit(limits, f"address:{asked_from()}")
         raise _unauthorized("This API key is not valid: unknown, expired or revoked.")
     _limit(limits, f"key:{found.key_id}")
     g.caller = found

@@ -68,6 +68,7 @@ class Examination:
         yield self._secret_key()
         yield await self._database()
         yield await self._public_address()
+        yield self._proxies()
         async for check in self._carrier_checks(set_webhooks):
             yield check
         yield self._bank()
@@ -118,6 +119,14 @@ class Examination:
         if answer.status_code != 200 or "status" not in answer.text:
             return mend(name, f"{url}/readyz answers {answer.status_code}; is it this server that is behind it?")
         return ok(name, url)
+
+    def _proxies(self) -> Check:
+        """This server speaks no TLS, so a public https address means that something stands before it."""
+        name, count = "proxies", self._settings.proxies
+        if count == 0 and self._settings.public_base_url.startswith("https:"):
+            words = "set PROXIES to how many append to X-Forwarded-For; until then all visitors share one limit of log-ins"
+            return mend(name, words)
+        return ok(name, f"{count} before this server")
 
     async def _carrier_checks(self, set_webhooks: bool) -> AsyncIterator[Check]:
         name, url = "carrier", self._settings.carrier_base_url

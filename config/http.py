@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ValidationError, model_validator
-from quart import Request, Response, request
+from quart import Request, Response, current_app, request
 
 from config.errors import ApiError, invalid
+from config.rate_limit import origin
+from config.settings import Settings
 
 MAX_BODY_BYTES = 256 * 1024
 LARGE_BODY_BYTES = 2 * 1024 * 1024
@@ -39,6 +41,13 @@ class LimitedRequest(Request):
 
     def __init__(self, method: str, scheme: str, path: str, *rest: Any, **options: Any) -> None:
         super().__init__(method, scheme, path, *rest, **{**options, "max_content_length": largest_body(path)})
+
+
+def asked_from() -> str:
+    """The address of origin by which this request is limited."""
+    settings: Settings = current_app.extensions["settings"]
+    forwarded = ",".join(request.headers.getlist("X-Forwarded-For")).split(",")
+    return origin(request.remote_addr, forwarded, settings.proxies)
 
 
 def idempotency_key() -> str | None:

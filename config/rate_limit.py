@@ -4,8 +4,12 @@ Owns one bucket per name, in this process. Invariant: over any span, at most the
 passes; what is refused is told exactly how long to wait.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address, ip_network
 
+OF_ONE_IPV6_CUSTOMER = 64
+"""Bits: whoever is given IPv6 addresses is given all that begin alike."""
 BUCKETS_LIMIT = 50_000
 
 
@@ -29,3 +33,16 @@ class RateLimit:
             return wait
         self._full_until[name] = until + step
         return 0.0
+
+
+def origin(peer: str | None, forwarded: Sequence[str], proxies: int) -> str:
+    """Who is limited: the address that the outermost of our own proxies saw. Each appends the address of its peer to
+    `forwarded`; what stands before those is the client's own invention."""
+    hops = [*forwarded, peer or ""][-proxies - 1 :]
+    try:
+        address = ip_address(hops[0].strip())
+    except ValueError:  # a proxy that does not do as it was said to: then all behind it are one
+        return peer or ""
+    if not isinstance(address, IPv6Address):
+        return str(address)
+    return str(address.ipv4_mapped or ip_network((address, OF_ONE_IPV6_CUSTOMER), strict=False))

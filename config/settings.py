@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     sweep_silence_seconds: float = Field(300, ge=0)
     rate_limit_per_minute: int = Field(600, ge=0)
     allowed_countries: Annotated[tuple[str, ...], NoDecode] = ("US", "CA")
+    proxies: int = Field(0, ge=0, le=10)
     allow_private_urls: bool = False
     metrics_token: SecretStr = SecretStr("")
     alert_email: str = ""

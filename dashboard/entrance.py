@@ -13,6 +13,7 @@ from accounts.passwords import hash_in_thread, matches_in_thread
 from accounts.people import AcceptInvitation, AskToReset, AskToVerify, SetPassword, SignUp, VerifyEmail
 from accounts.sessions import SESSION_COOKIE, check_form, log_in, log_out, member, remember_visitor
 from config.clock import new_id, now_ms
+from config.http import asked_from
 from dashboard import urls, views
 from dashboard.web import AnyResponse, check_text, database, door, gate, html, limit, secure, settings
 
@@ -57,7 +58,7 @@ def _login_page(form: views.Form, wanted: str, *notices: views.Notice, status: i
 async def do_login() -> AnyResponse:
     form = await request.form
     email, wanted = form.get("email", "")[:300], form.get("next", "")
-    limit("login", f"address:{request.remote_addr}")
+    limit("login", f"address:{asked_from()}")
     limit("login", f"email:{email.strip().lower()}")
     async with database().read() as connection:
         user = await find_user(connection, email.strip().lower())
@@ -104,7 +105,7 @@ async def do_sign_up() -> AnyResponse:
     _check_password(errors, "password", form.get("password", ""))
     if errors:
         return _sign_up_page(views.Form(values, errors), status=400)
-    limit("sign_up", f"address:{request.remote_addr}")
+    limit("sign_up", f"address:{asked_from()}")
     user_id, password_hash = new_id(), await hash_in_thread(form["password"])
     command = SignUp(new_id(), user_id, new_id(), name, email, password_hash)
     if not await door().submit(command):
@@ -196,7 +197,7 @@ async def do_forgot() -> AnyResponse:
     except BadIdentity as error:
         form = views.Form({"email": entered}, {"email": str(error)})
         return html("forgot.html", 400, gate=gate("Forgot your password"), form=form)
-    limit("sign_up", f"address:{request.remote_addr}")
+    limit("sign_up", f"address:{asked_from()}")
     limit("sign_up", f"mail:{email}")
     await door().submit(AskToReset(email, new_id()))
     return html("message.html", gate=gate("Check your mail"), message=views.reset_sent(email))

@@ -122,6 +122,21 @@ async def test_log_ins_are_limited_by_address_of_origin_and_by_account(town: Tow
     assert "Too many tries." in refused.text
 
 
+async def test_behind_a_proxy_each_visitor_has_a_limit_of_their_own(sqlite_url: str) -> None:
+    async with open_town(sqlite_url, PROXIES="1") as town:
+        guesser = town.visitor()
+        await guesser.get("/login")
+
+        async def guess(number: int, seen_by_proxy: str) -> int:
+            fields = {"csrf_token": guesser.token, "email": f"{number}@example.com", "password": "guess"}
+            headers = {"X-Forwarded-For": f"192.0.2.{number}, {seen_by_proxy}"}
+            return (await guesser.http.post("/login", data=fields, headers=headers)).status_code
+
+        answers = await asyncio.gather(*(guess(number, "198.51.100.7") for number in range(20)))
+        assert 429 in answers, "what a visitor claims about themselves counts for nothing"
+        assert await guess(30, "198.51.100.8") == 401, "somebody else is not kept out"
+
+
 @pytest.mark.parametrize(
     "wanted",
     [

@@ -53,6 +53,7 @@ def going_live(database_url: str, **changes: str) -> Settings:
             "DATABASE_URL": database_url,
             "PUBLIC_BASE_URL": PUBLIC,
             "SECRET_KEY": SECRET,
+            "PROXIES": "1",
             "TWILIO_ACCOUNT_SID": SID,
             "TWILIO_AUTH_TOKEN": TOKEN,
             "STRIPE_SECRET_KEY": "sk_live_geheim",
@@ -91,6 +92,7 @@ async def test_nothing_is_to_be_mended_where_all_is_set_up(with_number: str, net
         "secret key",
         "database",
         "public address",
+        "proxies",
         "carrier",
         "clock",
         f"number {NUMBER}",
@@ -120,6 +122,12 @@ async def test_the_carrier_must_reach_the_public_address(
 async def test_our_server_must_answer_at_the_public_address(with_number: str, network: Network, answer: Any) -> None:
     mended = await to_mend(going_live(with_number), network, answer)
     assert list(mended) == ["public address"]
+
+
+async def test_behind_a_proxy_visitors_must_be_told_apart(with_number: str, network: Network) -> None:
+    mended = await to_mend(going_live(with_number, PROXIES="0"), network)
+    assert list(mended) == ["proxies"]
+    assert "X-Forwarded-For" in mended["proxies"]
 
 
 async def _answer(status: int, words: str = "") -> httpx.Response:
@@ -218,7 +226,7 @@ async def test_a_newcomers_machine_is_well(with_number: str, capsys: pytest.Capt
         assert "--set-webhooks" in capsys.readouterr().out
         assert await doctor(settings, set_webhooks=True) == 0
     output = capsys.readouterr().out
-    assert [line[:5].strip() for line in output.splitlines()] == ["ok"] * 7 + ["All i"]
+    assert [line[:5].strip() for line in output.splitlines()] == ["ok"] * 8 + ["All i"]
 
 
 async def test_before_anything_was_started_all_is_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
