@@ -90,7 +90,7 @@ class _OnMail:
         return () if self.org_id is None else (self.org_id,)
 
     def reads(self, located: Rows) -> Sequence[Read]:
-        return (Read(mails, "id", (self.mail_id,)),)
+        return (Read(mails, "id", (self.mail_id,), locked=self.org_id is None),)
 
 
 @dataclass(frozen=True, slots=True)

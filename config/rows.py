@@ -37,11 +37,15 @@ Row = dict[str, Any]
 
 
 class Read(NamedTuple):
-    """All rows of `table` whose `column` (a text) is one of `values`."""
+    """All rows of `table` whose `column` (a text) is one of `values`.
+
+    `locked`: hold them until the commit, as is needed for what belongs to no organisation and is changed.
+    """
 
     table: Table
     column: str
     values: Sequence[str]
+    locked: bool = False
 
 
 class Stale(Exception):
@@ -86,14 +90,14 @@ class Rows:
             await self._keep(table, _statement(table, "id", self._dialect, lock=True), ids)
 
     async def read(self, reads: Iterable[Read]) -> None:
-        wanted: dict[tuple[Table, str], set[str]] = defaultdict(set)
-        for table, column, values in reads:
-            wanted[table, column].update(values)
-        for (table, column), missing in wanted.items():
+        wanted: dict[tuple[Table, str, bool], set[str]] = defaultdict(set)
+        for table, column, values, locked in reads:
+            wanted[table, column, locked].update(values)
+        for (table, column, locked), missing in wanted.items():
             if column == "id":
                 missing -= self._tables[table].rows.keys()
             if missing:
-                await self._keep(table, _statement(table, column, self._dialect), sorted(missing))
+                await self._keep(table, _statement(table, column, self._dialect, locked), sorted(missing))
 
     def get(self, table: Table, row_id: str) -> Row | None:
         return self._tables[table].rows.get(row_id)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from accounts.mailer import ClaimMail
 from accounts.tables import mails
 from billing.tables import topups, wallets
 from config.database import Database
@@ -74,6 +75,17 @@ async def test_an_episode_is_told_once_however_many_processes_see_it(database_ur
         assert await notifiers[0].tell("hold_overdue", "another", about="call 2")
         assert len(receiver.received) == 2
         assert all(letter["due_at"] is None for letter in await letters(doors[0].database)), "nobody to send it to"
+
+
+async def test_an_alerts_mail_is_sent_once_however_many_processes_send(database_url: str) -> None:
+    async with several_doors(database_url, 4) as doors:
+        notifier = Notifier(doors[0], settings_of({"ALERT_EMAIL": "ops@example.com"}))
+        for number in range(10):
+            await notifier.tell("hold_overdue", "again", about=f"call {number}")
+        for letter in await letters(doors[0].database):
+            claim = ClaimMail(letter["id"], letter["org_id"])
+            claims = await asyncio.gather(*(door.submit(claim) for door in doors))
+            assert claims.count(True) == 1
 
 
 async def test_what_lasts_is_told_again_the_next_day(sqlite_server: Server) -> None:
