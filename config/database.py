@@ -99,8 +99,8 @@ def _naming_absence() -> Iterator[None]:
         raise
 
 
-_AWAY_SQLSTATES = ("08", "53", "57P")
-"""Connection lost; out of connections, memory or disk; shutting down or starting."""
+_AWAY_SQLSTATES = ("08", "25P03", "53", "57P")
+"""Connection lost; ended because we stood still; out of connections, memory or disk; shutting down or starting."""
 _AWAY_SQLITE_CODES = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_CANTOPEN,

@@ -18,6 +18,9 @@ from sqlalchemy.engine import URL
 from config.look_up import closed_as_lost, connect_options, speak_as_sqlalchemy
 
 KNOWN_STATEMENTS = 512
+STANDSTILL_SECONDS = 10
+"""How long a process may hold rows on Postgres without saying anything: then it has been frozen or cut off, the
+database ends its transaction, and the others go on."""
 Values = Sequence[Any]
 
 
@@ -141,6 +144,8 @@ class PostgresWriter:
 
         connection = await asyncpg.connect(**self._options)
         await speak_as_sqlalchemy(connection)
+        # A statement, because poolers refuse what they do not know among the options of an address.
+        await connection.execute(f"set idle_in_transaction_session_timeout = '{STANDSTILL_SECONDS}s'")
         return connection
 
     def _leave_if_broken(self) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import sqlite3
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +33,14 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 import config.database
+import config.writer
 from config.database import Database, Unavailable
 from config.writer import Transaction
 from tests.databases import alter
 
 CREATE = text("create table notes (id integer primary key)")
 INSERT = text("insert into notes (id) values (1)")
+LOCK = "select id from notes for update"
 COUNT = text("select count(*) from notes")
 NOTES: Select[Any] = select(column("id")).select_from(sql_table("notes")).order_by("id")
 INSERT_TWO = ("insert into notes (id) values (2)", [()])
@@ -118,6 +122,39 @@ async def test_a_reader_keeps_no_writer_waiting(database: Database, database_url
     async with reader.read() as connection:
         assert (await connection.execute(COUNT)).scalar() == 1
     await reader.close()
+
+
+async def test_a_process_that_stands_still_keeps_the_others_waiting_for_a_while_only(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frozen, or cut off from the database, in the middle of a transaction that holds an organisation's row."""
+    monkeypatch.setattr(config.writer, "STANDSTILL_SECONDS", 1)
+    quick, frozen = Database(postgres_url), Database(postgres_url)
+    await alter(postgres_url, lambda connection: connection.execute(CREATE))
+    await quick.write(insert_one)
+    has_lock, failures = threading.Event(), []
+
+    async def stand_still(transaction: Transaction) -> None:
+        await transaction.fetch(LOCK, ())
+        has_lock.set()
+        time.sleep(4)
+
+    async def freeze() -> None:
+        try:
+            await frozen.write(stand_still)
+        except Exception as error:
+            failures.append(error)
+        await frozen.close()
+
+    freezing = threading.Thread(target=asyncio.run, args=(freeze(),))
+    freezing.start()
+    await asyncio.to_thread(has_lock.wait)
+    began = time.monotonic()
+    await quick.write(lambda transaction: transaction.fetch(LOCK, ()))
+    assert time.monotonic() - began < 3
+    await asyncio.to_thread(freezing.join)
+    await quick.close()
+    assert [config.database.may_pass(error) for error in failures] == [True], "what stood still begins again"
 
 
 async def test_a_wrong_statement_is_not_taken_for_a_database_that_is_away(database: Database) -> None:
