@@ -6,12 +6,12 @@ import time
 
 import httpx
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import func, insert, select
 
 from accounts.organisations import find_user
 from accounts.passwords import matches_in_thread
-from accounts.people import RemoveMember, SetPassword
-from accounts.tables import users
+from accounts.people import AskToReset, RemoveMember, SetPassword
+from accounts.tables import mails, users
 from config.clock import new_id
 from tests.servers import until
 from tests.town import PASSWORD, Town, Visitor, open_town
@@ -249,6 +249,21 @@ async def test_asking_for_a_reset_tells_nothing_about_who_has_an_account(town: T
     assert pages[0] == pages[1]
     await town.visitor().letter("dana@example.com", "new password")
     assert not [letter for letter in town.mailbox.letters if "nobody@example.com" in letter.recipients]
+
+
+async def test_a_forgotten_password_is_as_much_work_for_the_database_whether_or_not_anybody_has_the_address(
+    town: Town,
+) -> None:
+    await town.member("dana@example.com")
+    for email in ("dana@example.com", "nobody@example.com"):
+        before = await mails_written(town)
+        await town.server.door.submit(AskToReset(email, new_id()))
+        assert await mails_written(town) == before + 1
+
+
+async def mails_written(town: Town) -> int:
+    async with town.server.database.read() as connection:
+        return int((await connection.execute(select(func.count()).select_from(mails))).scalar_one())
 
 
 @pytest.mark.parametrize(("base", "secure"), [("https://calls.example.com", True), (None, False)])
