@@ -21,6 +21,7 @@ from config.database import Database
 from config.door import Door
 from config.egress import Egress
 from config.notifier import Notifier
+from config.retention import Retention
 from config.settings import Settings
 from config.watch import Watch
 from voice.agent_service import Agents
@@ -84,6 +85,7 @@ class Machinery:
         self.outbox.alerted.append(self.notifier.raised)
         self.topups.alerted.append(self.notifier.raised)
         self.watch = Watch(self.database, self.notifier, settings, clock)
+        self.retention = Retention(self.database, self.door, clock)
         self.egress = Egress(settings.allow_private_urls)
         self.sender = Sender(self.database, self.door, self.egress, clock)
         self.model = self._language_model() if settings.has_model else None
@@ -124,6 +126,7 @@ class Machinery:
             self.mailer.run,
             self.sender.run,
             self.watch.run,
+            self.retention.run,
         )
         self._work += [asyncio.create_task(_without_end(job)) for job in jobs]
 

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     any_,
     bindparam,
+    delete,
     func,
     insert,
     select,
@@ -56,7 +57,7 @@ class Stale(Exception):
 class _Kept:
     """What a batch knows of one table: its rows by id, the same rows by the columns searched, and what to write."""
 
-    __slots__ = ("added", "changed", "indexes", "inserted", "rows", "width")
+    __slots__ = ("added", "changed", "deleted", "indexes", "inserted", "rows", "width")
 
     def __init__(self, table: Table) -> None:
         self.width = len(table.c)
@@ -65,6 +66,7 @@ class _Kept:
         self.inserted: dict[str, Row] = {}
         self.changed: dict[str, set[str]] = defaultdict(set)
         self.added: dict[str, Row] = {}
+        self.deleted: list[Row] = []
 
     def keep(self, row: Row) -> None:
         self.rows[row["id"]] = row
@@ -142,8 +144,22 @@ class Rows:
         for name, amount in increments.items():
             row[name] += amount
 
+    def delete(self, table: Table, row_id: str) -> None:
+        """Forget a row that was read; commands that follow do not find it any more."""
+        kept = self._tables[table]
+        row = kept.rows.pop(row_id)
+        for column, index in kept.indexes.items():
+            index[row[column]].remove(row)
+        kept.changed.pop(row_id, None)
+        if kept.inserted.pop(row_id, None) is None:
+            kept.deleted.append(row)
+
     async def write(self) -> None:
-        for table in sorted(self._tables, key=_write_order):
+        tables = sorted(self._tables, key=_write_order)
+        for table in reversed(tables):
+            if deleted := self._tables[table].deleted:
+                await self._run(_delete(table, self._dialect), sorted(deleted, key=itemgetter("id")))
+        for table in tables:
             kept = self._tables[table]
             if kept.inserted:
                 await self._run(_insert(table, self._dialect), [kept.inserted[key] for key in sorted(kept.inserted)])
@@ -156,7 +172,11 @@ class Rows:
                 await self._run(_upsert(table, self._dialect), [kept.added[key] for key in sorted(kept.added)])
 
     async def _run(self, bulk: "Bulk", rows: list[Row]) -> None:
-        values: list[tuple[Any, ...]] = list(map(itemgetter(*bulk.names), rows))
+        values: list[tuple[Any, ...]]
+        if len(bulk.names) == 1:
+            values = [(row[bulk.names[0]],) for row in rows]
+        else:
+            values = list(map(itemgetter(*bulk.names), rows))
         if bulk.adapters:
             adapted = [list(row) for row in values]
             for row in adapted:
@@ -236,6 +256,11 @@ def _insert(table: Table, dialect: str) -> Bulk:
 def _update(table: Table, names: tuple[str, ...], dialect: str) -> Bulk:
     changes = {name: bindparam(f"b_{name}", type_=table.c[name].type) for name in names}
     return _bulk(table, update(table).where(table.c.id == bindparam("b_id")).values(changes), dialect)
+
+
+@cache
+def _delete(table: Table, dialect: str) -> Bulk:
+    return _bulk(table, delete(table).where(table.c.id == bindparam("b_id")), dialect)
 
 
 @cache

@@ -17,6 +17,7 @@ WORKERS: dict[str, Callable[[Machinery], object]] = {
     "mails": lambda machinery: machinery.mailer,
     "deliveries": lambda machinery: machinery.sender,
     "watch": lambda machinery: machinery.watch,
+    "retention": lambda machinery: machinery.retention,
 }
 
 
