@@ -192,6 +192,15 @@ def _open_many_files() -> None:
 
 def _add_errors(app: Quart) -> None:
     @app.before_request
+    async def check_framing() -> None:
+        """Where a request ends must be beyond doubt for us and for any proxy, and none may pass without one having seen it:
+        HTTP/2 without TLS comes from nobody but who tunnels through a proxy's way for sockets."""
+        is_tunnelled = request.http_version == "2" and request.scheme == "http"
+        if is_tunnelled or ("Transfer-Encoding" in request.headers and "Content-Length" in request.headers):
+            words = "Send HTTP/1.1, and the body's length either by Content-Length or in chunks."
+            raise ApiError(400, "invalid_request", words, {} if is_tunnelled else {"Connection": "close"})
+
+    @app.before_request
     async def name_request() -> None:
         structlog.contextvars.clear_contextvars()
         route = request.url_rule.rule if request.url_rule else None  # an address itself may carry anything

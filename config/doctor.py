@@ -124,7 +124,9 @@ class Examination:
         """This server speaks no TLS, so a public https address means that something stands before it."""
         name, count = "proxies", self._settings.proxies
         if count == 0 and self._settings.public_base_url.startswith("https:"):
-            words = "set PROXIES to how many append to X-Forwarded-For; until then all visitors share one limit of log-ins"
+            words = (
+                "set PROXIES to how many append to X-Forwarded-For; until then all visitors share one limit of log-ins"
+            )
             return mend(name, words)
         return ok(name, f"{count} before this server")
 

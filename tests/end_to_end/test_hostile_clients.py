@@ -1,5 +1,6 @@
 """Requests and connections meant to hurt: each is refused in words or left alone, and nobody else notices."""
 
+import contextlib
 import json
 import resource
 import socket
@@ -95,6 +96,35 @@ def test_what_is_no_good_http_is_refused_or_hung_up_on(site: Site, head: bytes) 
     assert said == b"" or said.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 401 ", b"HTTP/1.1 431 ")), said[:200]
     assert b"Traceback" not in said
     assert httpx.get(f"{site.url}/healthz").status_code == 200
+
+
+def said_to(site: Site, request: bytes) -> bytes:
+    """All that is answered until the server hangs up, or nothing more comes."""
+    said = b""
+    with connect(site.url) as client:
+        client.sendall(request)
+        client.settimeout(1)
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            while piece := client.recv(65_536):
+                said += piece
+    return said
+
+
+def test_a_request_whose_end_is_in_doubt_is_refused_and_nothing_after_it_is_read(site: Site) -> None:
+    doubtful = b"POST /v1/calls HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    said = said_to(site, doubtful + b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert said.startswith(b"HTTP/1.1 400 ")
+    assert said.count(b"HTTP/1.1 ") == 1, said
+
+
+def test_nobody_passes_through_a_proxys_way_for_sockets(site: Site) -> None:
+    """Upgraded to HTTP/2, a connection would carry requests that the proxy never sees."""
+    ask = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+    said = said_to(
+        site, ask + b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    )
+    assert b"callingbox_" not in said
+    assert b"invalid_request" in said
 
 
 # -- connections ------------------------------------------------------------------------------------------------------
