@@ -146,8 +146,8 @@ class AskToVerify(_OnUser):
 
 @dataclass(frozen=True, slots=True)
 class AskToReset:
-    """Send whoever has this address the link to a new password. Where nobody has it, a mail to nobody is written: a commit
-    that waits for the disk and one that does not can be told apart by the time they take."""
+    """Send whoever has this address the link to a new password. Where nobody has it, a mail to nobody is written: a
+    commit that waits for the disk and one that does not can be told apart by the time they take."""
 
     email: str
     mail_id: str

@@ -193,8 +193,8 @@ def _open_many_files() -> None:
 def _add_errors(app: Quart) -> None:
     @app.before_request
     async def check_framing() -> None:
-        """Where a request ends must be beyond doubt for us and for any proxy, and none may pass without one having seen it:
-        HTTP/2 without TLS comes from nobody but who tunnels through a proxy's way for sockets."""
+        """Where a request ends must be beyond doubt for us and for any proxy, and none may pass a proxy unseen: HTTP/2
+        without TLS comes from nobody but who tunnels through its way for sockets."""
         is_tunnelled = request.http_version == "2" and request.scheme == "http"
         if is_tunnelled or ("Transfer-Encoding" in request.headers and "Content-Length" in request.headers):
             words = "Send HTTP/1.1, and the body's length either by Content-Length or in chunks."

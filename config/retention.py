@@ -33,7 +33,8 @@ PAUSE_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Rows of `table` are kept until `age` (a time, or an id that begins with one) is `days` past, and while `due` is set."""
+    """Rows of `table` are kept while `due` is set, and until `age` (a time, or an id that begins with one) is `days`
+    past."""
 
     table: Table
     age: str

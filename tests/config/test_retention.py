@@ -44,7 +44,7 @@ def rows_of(org_id: str, days_ago: float, *, is_due: bool = False) -> Iterator[t
     yield idempotency_keys, key
     own = {"org_id": org_id, "created_at": at}
     yield sessions, {**own, "id": new_id(), "user_id": new_id(), "expires_at": at}
-    mail = {"kind": "notice", "recipient": "", "facts": {}, "due_at": due}
+    mail: dict[str, Any] = {"kind": "notice", "recipient": "", "facts": {}, "due_at": due}
     yield mails, {**own, **mail, "id": id_of(days_ago)}
     yield mails, {**own, **mail, "id": id_of(days_ago), "org_id": None}
     delivery = {"event_id": "e", "event_type": "t", "url": "u", "destination": "d", "status": "pending"}
