@@ -79,6 +79,27 @@ class Vault:
             await asyncio.sleep(self.dice.choice((0.0, self.dice.uniform(0, 900))))
             await self._regret(intent)
 
+    def charged(self, params: Any) -> _Thing:
+        """A saved card is charged while its owner is away."""
+        declined = self.dice.random() < 0.25
+        intent = _Thing(
+            id=f"pi_{len(self.intents)}",
+            status="requires_payment_method" if declined else "succeeded",
+            amount=params["amount"],
+            currency="usd",
+            livemode=False,
+            metadata=params["metadata"],
+            last_payment_error={"code": "card_declined"} if declined else None,
+            payment_method=params["payment_method"],
+            latest_charge={"receipt_url": "https://pay.example.com/receipt"},
+            created=self._now,
+        )
+        self.intents[intent["id"]] = intent
+        self._tell(f"payment_intent.{'payment_failed' if declined else 'succeeded'}", intent)
+        if not declined and self.dice.random() < 0.3:
+            self.world.spawn(self._regret(intent))
+        return intent
+
     async def _regret(self, intent: _Thing) -> None:
         common = {"payment_intent": intent["id"], "created": self._now}
         amount = self.dice.choice((intent["amount"], intent["amount"] // 3 + 1))
@@ -178,7 +199,9 @@ class _Api:
             )
         )
         self.customers = SimpleNamespace(create_async=self._create_customer)
-        self.payment_intents = SimpleNamespace(retrieve_async=self._intent)
+        self.payment_intents = SimpleNamespace(
+            retrieve_async=self._intent, create_async=self._charge, list_async=self._charges
+        )
         self.refunds = SimpleNamespace(list_async=lambda params: self._list(vault.refunds))
         self.disputes = SimpleNamespace(
             list_async=lambda params: self._list(vault.disputes), retrieve_async=self._dispute
@@ -196,7 +219,17 @@ class _Api:
         if key not in self._vault.by_key:
             self._vault.by_key[key] = make()
         await self._asked(made=True)
-        return self._vault.by_key[key]
+        made = self._vault.by_key[key]
+        if made.get("status") == "requires_payment_method":  # a charge that was declined, now as at the first time
+            told: Any = {"error": {"code": "card_declined", "message": "declined", "payment_intent": dict(made)}}
+            raise stripe.CardError("declined", None, "card_declined", json_body=told)  # type: ignore[no-untyped-call]
+        return made
+
+    async def _charge(self, params: Any, options: Any) -> _Thing:
+        return await self._once(options["idempotency_key"], lambda: self._vault.charged(params))
+
+    async def _charges(self, params: Any) -> _Thing:
+        return await self._list(self._vault.intents)
 
     async def _create_customer(self, params: Any, options: Any) -> _Thing:
         return await self._once(options["idempotency_key"], lambda: _Thing(id=f"cus_{len(self._vault.by_key)}"))

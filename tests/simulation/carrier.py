@@ -98,6 +98,10 @@ class Network:
         self.legs: dict[str, Leg] = {}
         self.posts: list[tuple[str, str]] = []
         """(our id, what became of it) for each POST that asked for a call."""
+        self.owned: dict[str, str] = {}
+        """Numbers bought and not given back: their id, and the name that they were bought under."""
+        self.sold: list[str] = []
+        """The names that numbers were ever bought under."""
 
     def make(self, direction: str, to: str, from_: str, **more: Any) -> Leg:
         leg = Leg(f"CA{len(self.legs):032x}", direction, to, from_, self.world.clock(), **more)
@@ -280,7 +284,8 @@ class LineToCarrier(Carrier):
 
     def __init__(self, network: Network, process: "Process", addresses: Addresses) -> None:
         super().__init__("AC0", "", "", addresses)
-        self._client = SimpleNamespace(calls=_Calls(network, process))
+        calls = _Calls(network, process)
+        self._client = SimpleNamespace(calls=calls, incoming_phone_numbers=_Numbers(calls))
 
 
 class _Calls:
@@ -377,6 +382,42 @@ class _Call:
             leg.time_limit_seconds = time_limit
         else:
             leg.ending.set()
+
+
+class _Numbers:
+    """Of the carrier account, as far as they are bought."""
+
+    def __init__(self, calls: _Calls) -> None:
+        self._calls, self._network, self._trouble = calls, calls._network, calls._trouble
+
+    async def create_async(self, phone_number: str, friendly_name: str, **_: Any) -> Any:
+        """As a dial: refused, or lost before or after it was done."""
+        self._calls._process.step("buying begins")
+        await asyncio.sleep(self._calls._latency())
+        if self._trouble.strikes("dial_refused_429"):
+            raise TwilioRestException(429, "/IncomingPhoneNumbers", "Too Many Requests", 20429)
+        if self._trouble.strikes("dial_lost_on_the_way"):
+            await self._calls._no_answer()
+        if self._network.dice.random() < 0.1:
+            raise TwilioRestException(400, "/IncomingPhoneNumbers", "not available", 21422)
+        sid = f"PN{len(self._network.sold):032x}"
+        self._network.owned[sid] = friendly_name
+        self._network.sold.append(friendly_name)
+        if self._trouble.strikes("dial_answer_lost"):
+            await self._calls._no_answer()
+        self._calls._process.step("buying answered")
+        return SimpleNamespace(sid=sid)
+
+    async def list_async(self, phone_number: str, limit: int) -> list[Any]:
+        await self._calls._answered()
+        return [SimpleNamespace(sid=sid, friendly_name=name) for sid, name in self._network.owned.items()][:limit]
+
+    def __call__(self, sid: str) -> Any:
+        async def delete_async() -> None:
+            await self._calls._answered()
+            self._network.owned.pop(sid, None)
+
+        return SimpleNamespace(delete_async=delete_async)
 
 
 def _at(ms: int) -> datetime:

@@ -5,8 +5,8 @@ Invariant: a process that has died does nothing any more; what it had not commit
 
 import asyncio
 import contextvars
-from collections import Counter
-from collections.abc import Coroutine, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from billing.tables import wallets
@@ -18,9 +18,12 @@ from tests.simulation.bank import SimulatedBank
 from tests.simulation.carrier import LineToCarrier
 from tests.simulation.database import SimulatedDatabase, raw_connection
 from tests.simulation.time import Died, Gone
+from voice.batch_runner import BatchRunner
+from voice.batch_service import Batches
 from voice.call import Policy
 from voice.carrier import Addresses
 from voice.events import VerdictReported
+from voice.number_service import Numbers
 from voice.outbox import Outbox
 from voice.outcomes import Moved, Paused
 from voice.service import Calls
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
 POLICY = Policy(amd_grace_ms=15_000, silence_ms=120_000)
 RECONCILE_SECONDS = 900
+RECHARGE_SECONDS = 300
 PROCESS: "contextvars.ContextVar[Process | None]" = contextvars.ContextVar("PROCESS", default=None)
 
 
@@ -52,21 +56,31 @@ class Process:
         self.world, self.trouble, self.is_alive = world, world.trouble, True
         self.tasks: dict[asyncio.Task[Any], None] = {}  # in order of their making: sets of tasks have none
         self.swept: Counter[str] = Counter()
-        self._changed = asyncio.Event()
+        self._changed: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
         database = self.database = SimulatedDatabase(self)
         self.door = Door(database, wallets, world.clock, on_death=lambda error: self.die())
         carrier = LineToCarrier(world.carrier, self, Addresses(world.settings.public_base_url))
         self.outbox = Outbox(self.door, database, carrier, POLICY, world.clock)
         self.sweeper = Sweeper(database, self.door, self.outbox, POLICY, world.clock)
         self.calls = Calls(database, self.door, self.outbox, world.settings, POLICY)
+        self.batches = Batches(database, self.door, self.calls, world.settings, world.clock)
+        self.batch_runner = BatchRunner(database, self.door, self.calls, world.clock)
+        self.numbers = Numbers(database, self.door, carrier, world.settings, world.clock)
         self.topups = Topups(database, self.door, SimulatedBank(world.bank, self), world.settings, world.clock)
-        self.door.committed.append(lambda command, result: self._changed.set())
+        self.door.committed.append(self._committed)
         self.spawn(self._begin())
 
     async def _begin(self) -> None:
         self.door.open()
-        self.spawn(self._sweep())
+        self.spawn(self._when_due("select min(due_at), min(ask_at) from calls", self._sweep))
+        self.spawn(self._when_due("select min(due_at) from numbers", self.numbers.look))
+        self.spawn(self._when_due("select min(look_at) from batches", self.batch_runner.look))
         self.spawn(self._reconcile())
+        self.spawn(self._recharge())
+
+    def _committed(self, command: Any, result: Any) -> None:
+        for changed in self._changed.values():
+            changed.set()
 
     # -- life and death -----------------------------------------------------------------------------------------------
 
@@ -106,24 +120,34 @@ class Process:
 
     # -- what it does by itself ---------------------------------------------------------------------------------------
 
-    async def _sweep(self) -> None:
-        """As `Sweeper.run`, but it knows when something will be due instead of looking every second."""
+    async def _when_due(self, query: str, look: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        """As the loops of the real process, but it knows when something will be due instead of looking every second."""
+        changed = self._changed[query]
         while True:
-            self._changed.clear()
-            due = [at for at in raw_connection().execute("select min(due_at), min(ask_at) from calls").fetchone() if at]
+            changed.clear()
+            due = [at for at in raw_connection().execute(query).fetchone() if at]
             seconds = (min(due) - self.world.clock()) / 1000 if due else 3_600
             try:
                 async with asyncio.timeout(max(0.0, seconds)):
-                    await self._changed.wait()
+                    await changed.wait()
                 await asyncio.sleep(0.2)
                 continue
             except TimeoutError:
                 pass
-            try:
-                self.swept += await self.sweeper.look(silent=False) + await self.sweeper.look(silent=True)
-            except (Unavailable, Busy, Down):
-                self.trouble.counts["sweep_postponed"] += 1
+            await self._try("sweep_postponed", look)
             await asyncio.sleep(1.0)
+
+    async def _try(self, name: str, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        """What the machinery does: whatever broke it off, it begins again."""
+        from billing.topups import BankUnavailable
+
+        try:
+            await work()
+        except (Unavailable, Busy, Down, BankUnavailable, RuntimeError):
+            self.trouble.counts[name] += 1
+
+    async def _sweep(self) -> None:
+        self.swept += await self.sweeper.look(silent=False) + await self.sweeper.look(silent=True)
 
     async def _reconcile(self) -> None:
         while True:
@@ -131,12 +155,12 @@ class Process:
             await self.reconcile()
 
     async def reconcile(self) -> None:
-        from billing.topups import BankUnavailable
+        await self._try("reconcile_postponed", TopupUpkeep(self.topups).reconcile)
 
-        try:
-            await TopupUpkeep(self.topups).reconcile()
-        except (Unavailable, Busy, Down, BankUnavailable, RuntimeError):
-            self.trouble.counts["reconcile_postponed"] += 1
+    async def _recharge(self) -> None:
+        while True:
+            await asyncio.sleep(RECHARGE_SECONDS)
+            await self._try("reconcile_postponed", TopupUpkeep(self.topups).recharge)
 
     # -- the carrier's requests, as the HTTP handlers understand them -------------------------------------------------
 

@@ -5,7 +5,6 @@ Invariant: everything that is random comes from the seed.
 
 import asyncio
 import contextvars
-import hashlib
 import logging
 import os
 from collections import Counter
@@ -20,18 +19,16 @@ import structlog
 
 from billing.audit import Violation, audit_ledger
 from billing.topup_audit import audit_topups
-from config.database import Unavailable
-from config.door import Busy, Down
-from config.errors import ApiError
 from config.settings import Settings
 from tests.simulation.bank import Vault
-from tests.simulation.carrier import Leg, Network
-from tests.simulation.database import CREDITS, NUMBERS, Reader, begin_anew, raw_connection, shared_engine, template
-from tests.simulation.oracle import allowed_charges
-from tests.simulation.process import POLICY, Process, own_tasks
-from tests.simulation.time import Gone, Ids, Trouble, VirtualLoop
+from tests.simulation.carrier import Network
+from tests.simulation.customers import HOUR_SECONDS, SPAN_SECONDS, Customers
+from tests.simulation.database import Reader, begin_anew, raw_connection, shared_engine, template
+from tests.simulation.process import Process, own_tasks
+from tests.simulation.time import Ids, Trouble, VirtualLoop
+from tests.simulation.truth import against_the_truth
 from voice.audit import audit_calls
-from voice.service import Wanted
+from voice.number_audit import audit_numbers
 
 COMMON = (
     *("callback_lost", "callback_repeated", "callback_reordered", "callback_delayed"),
@@ -42,9 +39,15 @@ COMMON = (
 )
 RARE = {"process_died": 0.002, "database_away": 0.004, "database_error": 0.002, "commit_answer_lost": 0.01}
 """Of each step, statement or commit: a request takes dozens."""
-HOUR_SECONDS = 3_600
 QUIET_HOURS = 6
-SPAN_SECONDS = 600.0
+WATCH_SECONDS = 60.0
+BATCH_LOOK_MS = 20_000
+"""How often a batch whose calls are under way is looked at here: each look takes a transaction."""
+UNFINISHED = (
+    "select count(*) from calls where due_at or ask_at",
+    "select count(*) from numbers where status = 'pending' or (status = 'released' and due_at)",
+    "select count(*) from batches where look_at",
+)
 
 
 class Wrong(AssertionError):
@@ -80,7 +83,8 @@ class World:
         self.bank = Vault(self, Random(f"{seed} bank"))
         self.orgs = template()[1]
         self.deaths: Counter[str] = Counter()
-        self.acknowledged: list[str] = []
+        self.customers = Customers(self)
+        self.found_meanwhile: list[Violation] = []
         self.processes: list[Process] = []
         self.tasks: dict[asyncio.Task[Any], None] = {}
         self._process_count = self.dice.choice((1, 1, 2))
@@ -105,84 +109,23 @@ class World:
     def _start(self) -> None:
         self.processes.append(Process(self))
 
-    # -- customers ----------------------------------------------------------------------------------------------------
+    # -- its life -----------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         begin_anew()
         for _ in range(self._process_count):
             self._start()
-        dice = self.dice
-        doing = [self._calls_out(number) for number in range(self.call_count) if dice.random() < 0.75]
-        doing += [self._is_called(number) for number in range(self.call_count - len(doing))]
-        doing += [self._tops_up() for _ in range(dice.randint(0, 3))]
-        await asyncio.gather(*doing)
+        self.spawn(self._watch())
+        await asyncio.gather(*self.customers.doings(self.call_count))
         while self.tasks:
             await asyncio.gather(*self.tasks)
         await self._quiet()
 
-    async def _calls_out(self, number: int) -> None:
-        dice = self.dice
-        await asyncio.sleep(dice.uniform(0, SPAN_SECONDS))
-        index = dice.randrange(len(self.orgs))
-        maximum = dice.choice((60, 120, 600))
-        to = f"+1212555{dice.choice((number, number, 0)) + 100:04d}"
-        wanted = Wanted(to, NUMBERS[index], maximum, {"result_status": "skipped", "voicemail_action": "hangup"})
-        row = await self._until_answered(
-            lambda process: process.calls.place(self.orgs[index], wanted, f"order-{number}", {"number": number}), 12
-        )
-        if row is None:
-            return
-        self.acknowledged.append(row[0]["id"])
-        if dice.random() < 0.2:
-            await asyncio.sleep(dice.expovariate(1 / 30))
-            call_id = row[0]["id"]
-            await self._until_answered(lambda process: process.calls.hang_up(self.orgs[index], call_id), 12)
-
-    async def _until_answered(self, ask: Any, attempts: int) -> Any:
-        """What a careful customer gets: it asks again while there is no answer, no room or no credit."""
-        for _ in range(attempts):
-            process = self.any_process(self.dice)
-            try:
-                if process is not None:
-                    patience = self.dice.uniform(0.0, 0.3) if self.trouble.strikes("client_leaves") else 60.0
-                    async with asyncio.timeout(patience):
-                        return await process.request(ask(process))
-            except ApiError as error:
-                if error.status not in (402, 409, 502, 503):
-                    return None
-            except (Gone, TimeoutError, Busy, Down, Unavailable, RuntimeError):
-                pass
-            await asyncio.sleep(self.dice.uniform(0.2, 30))
-        return None
-
-    async def _is_called(self, number: int) -> None:
-        await asyncio.sleep(self.dice.uniform(0, SPAN_SECONDS))
-        leg = self.carrier.make("inbound", self.dice.choice(NUMBERS), f"+1312555{number + 100:04d}")
-        await self.carrier.inbound(leg)
-
-    async def _tops_up(self) -> None:
-        dice = self.dice
-        await asyncio.sleep(dice.uniform(0, SPAN_SECONDS))
-        org_id, cents = dice.choice(self.orgs), dice.choice((500, 1_000, 2_599))
-        made = await self._until_answered(lambda process: process.topups.create(org_id, cents), 5)
-        if made is None:
-            return
-        async with asyncio.timeout(None):
-            await asyncio.sleep(dice.uniform(1, 60))
-        session = next(s for s in self.bank.sessions.values() if s["client_reference_id"] == made[0]["id"])
-        if dice.random() < 0.15:
-            await asyncio.sleep(HOUR_SECONDS)
-            self.bank.expire(session["id"])
-            return
-        if session["status"] != "open":
-            return
-        self.spawn(self.bank.paid(session["id"]))
-        if dice.random() < 0.5:
-            await asyncio.sleep(dice.choice((0.0, 1.0)))
-            session_id = session["id"]
-            await self._until_answered(
-                lambda process: process.topups.return_from_checkout(org_id, session_id), dice.randint(1, 2)
-            )
+    async def _watch(self) -> None:
+        """The books are sound at every moment, not only at the end."""
+        while self.loop.time() < 2 * SPAN_SECONDS and not self.found_meanwhile:
+            await asyncio.sleep(WATCH_SECONDS)
+            await audit_books(self.found_meanwhile)
 
     # -- afterwards ---------------------------------------------------------------------------------------------------
 
@@ -190,10 +133,12 @@ class World:
         """No more trouble: what is stored leads to the end by itself."""
         deadline = self.loop.time() + QUIET_HOURS * HOUR_SECONDS
         self.trouble.is_over = True
-        while raw_connection().execute("select count(*) from calls where due_at or ask_at").fetchone()[0]:
+        while unfinished := [query for query in UNFINISHED if raw_connection().execute(query).fetchone()[0]]:
             if self.loop.time() > deadline:
-                raise Wrong(f"after {QUIET_HOURS} quiet hours there are calls that somebody must still look at")
+                raise Wrong(f"after {QUIET_HOURS} quiet hours somebody must still look: {unfinished}")
             await asyncio.sleep(30)
+            await self.customers.gives_up_waiting()
+        await self.customers.stops_recharging()
         await asyncio.sleep(HOUR_SECONDS)
         for _ in range(2):
             await self.processes[0].reconcile()
@@ -212,109 +157,31 @@ def simulate(seed: int, calls: int) -> Report:
         loop.set_task_factory(own_tasks)
         loop.set_exception_handler(lambda loop, context: None)  # of processes that have died
         world = World(seed, calls, loop)
-        with mock.patch("config.clock.uuid7", world.ids):
+        with mock.patch("config.clock.uuid7", world.ids), mock.patch("voice.batch_plan.LIVE_LOOK_MS", BATCH_LOOK_MS):
             runner.run(world.run())
-            found: list[Violation] = []
+            found = world.found_meanwhile
             runner.run(_audit(world, found))
         report = Report(seed, faults=world.trouble.counts, deaths=world.deaths, virtual_seconds=loop.time())
         faults = [f"{v.invariant} of {v.call_id or v.org_id}: {v.detail}" for v in found]
-        faults += _against_the_truth(world, report)
+        faults += against_the_truth(world, report)
     if faults:
         raise Wrong("\n".join(faults))
     return report
 
 
-async def _audit(world: World, found: list[Violation]) -> None:
+async def audit_books(found: list[Violation]) -> None:
     with shared_engine().connect() as connection:
         reader: Any = Reader(connection)
         await audit_ledger(reader, found.append)
         await audit_topups(reader, found.append)
+
+
+async def _audit(world: World, found: list[Violation]) -> None:
+    await audit_books(found)
+    with shared_engine().connect() as connection:
+        reader: Any = Reader(connection)
         await audit_calls(reader, world.clock(), found.append)
-
-
-def _against_the_truth(world: World, report: Report) -> Iterator[str]:
-    raw = raw_connection()
-    cursor = raw.execute("select * from calls order by id")
-    names = [column[0] for column in cursor.description]
-    rows = [dict(zip(names, row, strict=True)) for row in cursor]
-    ends = dict(raw.execute("select call_id, created_at from transfers where kind in ('settle', 'release')").fetchall())
-    legs = world.carrier.legs
-    by_id: dict[str, list[Leg]] = {}
-    for leg in legs.values():
-        if leg.our_id is not None:
-            by_id.setdefault(leg.our_id, []).append(leg)
-    known = {row["id"]: row for row in rows}
-    spent: Counter[str] = Counter()
-    for row in rows:
-        report.calls += 1
-        report.reasons[f"{row['direction']} {row['billing_reason']}"] += 1
-        spent[row["org_id"]] += row["billing_amount_milli_cents"] or 0
-        if row["direction"] == "outbound":
-            yield from _outbound_faults(world, row, by_id.get(row["id"], []), ends, report)
-        else:
-            yield from _inbound_faults(world, row, legs[row["twilio_call_sid"]], ends, report)
-    for our_id in by_id.keys() - known.keys():
-        yield f"the carrier was asked for call {our_id}, which nobody knows"
-    for our_id in set(world.acknowledged) - known.keys():
-        yield f"call {our_id} was acknowledged and is lost"
-    for our_id, count in Counter(our_id for our_id, what in world.carrier.posts if what != "429").items():
-        if count > 1:
-            yield f"call {our_id} was dialled {count} times"
-    yield from _wallet_faults(world, spent)
-    report.digest = hashlib.sha256(repr([sorted(row.items()) for row in rows]).encode()).hexdigest()
-
-
-def _outbound_faults(
-    world: World, row: dict[str, Any], legs: list[Leg], ends: dict[str, int], report: Report
-) -> Iterator[str]:
-    charged, what = row["billing_amount_milli_cents"], f"call {row['id']} ({row['billing_reason']})"
-    if row["reservation_status"] not in ("settled", "released") or row["id"] not in ends:
-        yield f"{what}: its hold is open"
-        return
-    if not legs:
-        if charged or row["error_code"] is None:
-            yield f"{what}: there was no such call, charged {charged}, error_code {row['error_code']}"
-        return
-    [leg] = legs
-    if row["error_code"] is not None or row["twilio_call_sid"] != leg.sid:
-        yield f"{what}: given up ({row['error_code']}) although the carrier has it as {leg.sid}"
-    elif ends[row["id"]] < (leg.ended_at or 0):
-        yield f"{what}: its hold ended at {ends[row['id']]}, before the call did at {leg.ended_at}"
-    else:
-        yield from _charge_faults(world, row, leg, report)
-
-
-def _inbound_faults(world: World, row: dict[str, Any], leg: Leg, ends: dict[str, int], report: Report) -> Iterator[str]:
-    if row["reservation_status"] == "reserved":
-        yield f"inbound call {row['id']}: its hold is open"
-    elif row["id"] in ends and ends[row["id"]] < (leg.ended_at or 0):
-        yield f"inbound call {row['id']}: its hold ended before the call did"
-    elif row["error_code"] is not None:
-        if row["billing_amount_milli_cents"]:
-            yield f"inbound call {row['id']} was turned away and paid"
-    else:
-        yield from _charge_faults(world, row, leg, report)
-
-
-def _charge_faults(world: World, row: dict[str, Any], leg: Leg, report: Report) -> Iterator[str]:
-    allowed = allowed_charges(leg, row["max_duration_seconds"], POLICY.amd_grace_ms, world.trouble)
-    report.doubtful += len(allowed) > 1
-    if row["billing_amount_milli_cents"] not in allowed:
-        yield (
-            f"{row['direction']} call {row['id']}: charged {row['billing_amount_milli_cents']} "
-            f"({row['billing_reason']}), allowed {sorted(allowed)}: {leg.status} after {leg.duration_seconds} s, "
-            f"answered by {leg.answered_by}; told {leg.told}; voice {leg.voice}"
-        )
-
-
-def _wallet_faults(world: World, spent: Counter[str]) -> Iterator[str]:
-    net = world.bank.net_milli_cents()
-    for org_id, credit in zip(world.orgs, CREDITS, strict=True):
-        query = "select balance, held from wallets where id = ?"
-        balance, held = raw_connection().execute(query, (org_id,)).fetchone()
-        expected = credit + net[org_id] - spent[org_id]
-        if (balance, held) != (expected, 0):
-            yield f"organisation {org_id} has {balance} and {held} held; it must have {expected} and nothing held"
+        await audit_numbers(reader, world.clock(), found.append)
 
 
 @contextmanager
