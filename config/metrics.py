@@ -23,7 +23,7 @@ from voice.effects import HangUp, Refund, Release, Settle
 from voice.events import CarrierAsked, DialNotFound, TimePassed
 from voice.move_call import MoveCall
 from voice.outcomes import Moved, Paused, Rejected
-from voice.tables import IS_LIVE, calls
+from voice.tables import IS_LIVE, calls, numbers
 from voice.talks import StoreTalk
 
 blueprint = Blueprint("metrics", __name__)
@@ -115,13 +115,17 @@ async def standing(database: Database, now: int) -> Standing:
         text(IS_LIVE),
         calls.c.reservation_status == "reserved",  # the first names the index
     )
+    buying = select(func.count(), func.min(numbers.c.purchased_at)).where(
+        numbers.c.due_at.is_not(None), numbers.c.status == "pending"
+    )
     due = text(
         "SELECT count(*) FROM webhook_deliveries WHERE next_attempt_at <= :now"
     )  # that room is not ours to enter
     async with database.read() as connection:
-        holds, oldest = (await connection.execute(reserved)).one()
+        holds = [(await connection.execute(query)).one() for query in (reserved, buying)]
         deliveries = (await connection.execute(due, {"now": now})).scalar_one()
-    return Standing(holds, 0.0 if oldest is None else max(0, now - oldest) / 1000, deliveries)
+    oldest = min((since for _, since in holds if since is not None), default=now)
+    return Standing(sum(count for count, _ in holds), max(0, now - oldest) / 1000, deliveries)
 
 
 def families(tally: Tally, stands: Standing, effects: int) -> Iterator[Any]:
@@ -148,7 +152,7 @@ def families(tally: Tally, stands: Standing, effects: int) -> Iterator[Any]:
         shown.add_metric((), histogram.cumulated(), histogram.total)
         yield shown
     for word, help_text, value in (
-        ("open_holds", "Calls that hold credit now", stands.open_holds),
+        ("open_holds", "Calls and purchases of numbers that hold credit now", stands.open_holds),
         ("oldest_hold_seconds", "Age of the oldest of them", stands.oldest_hold_seconds),
         ("outbox_effects", "Requests to the carrier under way in this process", effects),
         ("outbox_deliveries_due", "Events for customers' servers that are due", stands.deliveries_due),

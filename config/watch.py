@@ -20,7 +20,7 @@ from config.clock import Clock, now_ms
 from config.database import Database, Unavailable
 from config.notifier import Notifier
 from config.settings import Settings
-from voice.tables import IS_LIVE, calls
+from voice.tables import IS_LIVE, calls, numbers
 from voice.vocabulary import BillingReason
 
 log = structlog.get_logger(__name__)
@@ -53,12 +53,16 @@ class Watch:
         now = self._clock()
         async with self._database.read() as connection:
             overdue = await _overdue_holds(connection, now)
+            undecided = await _undecided_purchases(connection, now)
             short = await _paying_wallets(connection, self._settings)
             ended, without = await _verdicts(connection, now - HOUR_MS)
         for call in overdue:
             minutes = (now - call["created_at"]) // 60_000
             words = f"call {call['id']} of organisation {call['org_id']} has held credit for {minutes} minutes"
             await self._notifier.tell("hold_overdue", words, about=call["id"])
+        for number in undecided:
+            words = f"the purchase of number {number['id']} by organisation {number['org_id']} has been undecided for an hour"
+            await self._notifier.tell("hold_overdue", words, about=number["id"])
         for org_id, status in short:
             kind, words = _WORDS[status]
             await self._notifier.tell(kind, f"organisation {org_id} {words}", about=org_id)
@@ -78,6 +82,12 @@ async def _overdue_holds(connection: AsyncConnection, now: int) -> list[Mapping[
     held = text(IS_LIVE), calls.c.reservation_status == "reserved"  # the first names the index
     query = select(calls.c.id, calls.c.org_id, calls.c.created_at).where(*held)
     rows = await connection.execute(query.where(ends_at < now).order_by(calls.c.created_at).limit(LIMIT))
+    return [dict(row) for row in rows.mappings()]
+
+
+async def _undecided_purchases(connection: AsyncConnection, now: int) -> list[Mapping[str, Any]]:
+    query = select(numbers.c.id, numbers.c.org_id).where(numbers.c.due_at.is_not(None), numbers.c.status == "pending")
+    rows = await connection.execute(query.where(numbers.c.purchased_at < now - HOUR_MS).limit(LIMIT))
     return [dict(row) for row in rows.mappings()]
 
 

@@ -173,6 +173,8 @@ class EndPurchase(_OnNumber):
         row = rows.get(numbers, self.number_id)
         assert row is not None
         if row["status"] != "pending":  # decided before, by whoever looked it up
+            if row["status"] == "failed" and self.twilio_number_sid is not None:  # sold after all: it goes back
+                rows.update(numbers, self.number_id, {"twilio_number_sid": self.twilio_number_sid, "due_at": now})
             return dict(row)
         bought = self.twilio_number_sid is not None
         price = price_milli_cents(row)

@@ -132,8 +132,11 @@ class Numbers:
         outcome = await self.carrier.buy_number(row["e164"], _name(row))
         match outcome:
             case DialAccepted(sid):
-                await self.door.submit(EndPurchase(row["id"], new_id(), sid))
-                return None
+                ended = await self.door.submit(EndPurchase(row["id"], new_id(), sid))
+                if ended["status"] != "failed":
+                    return None
+                await self._tend(row["id"])
+                return refused("carrier_busy", "The purchase took too long and was undone. Nothing was charged.")
             case DialRefused(code, message):
                 await self.door.submit(EndPurchase(row["id"], new_id(), None))
                 return refused(code, message, field="phone_number")

@@ -15,13 +15,14 @@ from billing.tables import topups, wallets
 from config.database import Database
 from config.door import Door
 from config.machinery import Machinery
+from config.metrics import standing
 from config.notifier import Notifier
 from config.watch import Watch
 from tests.databases import alter
 from tests.doors import several_doors
 from tests.receiver import Receiver, receiving
 from tests.servers import DOLLAR, Server, create_organisation, opened_door, settings_of
-from voice.tables import calls
+from voice.tables import calls, numbers
 
 DAY_SECONDS = 86_400
 
@@ -133,6 +134,17 @@ async def test_holds_that_do_not_end_and_customers_without_credit_are_seen(serve
         await watch.look()
         [request] = receiver.received
         assert (request.json["kind"], call["id"] in request.json["text"]) == ("hold_overdue", True)
+
+
+async def test_a_purchase_that_stays_undecided_is_noticed(server: Server) -> None:
+    await server.organisation()
+    hour_ms, now = 3_600_000, server.clock()
+    await change(server, numbers, status="pending", purchased_at=now - 2 * hour_ms, due_at=now + hour_ms)
+    async with told(server) as (notifier, receiver):
+        await Watch(server.database, notifier, server.settings, server.clock).look()
+        assert [request.json["kind"] for request in receiver.received] == ["hold_overdue"]
+    stands = await standing(server.database, now)
+    assert (stands.open_holds, stands.oldest_hold_seconds) == (1, 7_200)
 
 
 async def test_only_who_has_paid_and_holds_nothing_is_short_of_credit(server: Server) -> None:

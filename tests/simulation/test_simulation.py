@@ -1,5 +1,5 @@
-"""Two hundred worlds with every fault at once: every hold closes, and calls, batches, numbers and recharges cost what the
-network's and the bank's records say."""
+"""Two hundred worlds with every fault at once: every hold closes, and calls, batches, numbers and recharges cost what
+the network's and the bank's records say."""
 
 import pytest
 

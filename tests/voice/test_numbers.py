@@ -10,6 +10,7 @@ from callingbox import Callingbox
 from callingbox.tools import tool
 
 from config.audit import audit
+from config.clock import new_id
 from simulator.faults import FaultPlan
 from simulator.network import Network
 from tests.billing.test_limits import HOUR_HOLD, limited, second_key, spent
@@ -26,6 +27,7 @@ from tests.servers import (
     until,
 )
 from tests.voice.test_agents import ask, create, number_of
+from voice.number_purchase import EndPurchase
 
 WANTED = "+14155550160"
 PRICE = 100_000
@@ -275,6 +277,23 @@ async def test_a_purchase_that_nobody_can_find_is_released_by_the_sweeper(server
     assert (await org.wallet())["available_milli_cents"] == 5 * DOLLAR
     assert await kinds(org) == ["adjustment", "hold", "release"]
     assert (await buy(org))["status"] == "active"
+
+
+async def test_a_number_that_is_sold_after_we_gave_up_goes_back(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when its process stood still between the commit and the request."""
+    org, carrier = await server.organisation(), server.app.extensions["numbers"].carrier
+    sell = carrier.buy_number
+
+    async def late(e164: str, name: str) -> Any:
+        await server.door.submit(EndPurchase(name.removeprefix("CallingBox "), new_id(), None))
+        return await sell(e164, name)
+
+    monkeypatch.setattr(carrier, "buy_number", late)
+    assert (await buy(org, expect=503))["code"] == "carrier_busy"
+    assert WANTED not in network_of(server).numbers
+    assert await kinds(org) == ["adjustment", "hold", "release"]
 
 
 async def look(server: Server) -> None:
