@@ -61,7 +61,7 @@ class Watch:
             words = f"call {call['id']} of organisation {call['org_id']} has held credit for {minutes} minutes"
             await self._notifier.tell("hold_overdue", words, about=call["id"])
         for number in undecided:
-            words = f"the purchase of number {number['id']} by organisation {number['org_id']} has been undecided for an hour"
+            words = f"organisation {number['org_id']} has held credit for number {number['id']} for an hour, undecided"
             await self._notifier.tell("hold_overdue", words, about=number["id"])
         for org_id, status in short:
             kind, words = _WORDS[status]
