@@ -29,6 +29,7 @@ from tests.servers import (
     running_network,
     until,
 )
+from voice.agent_tables import do_not_call
 from voice.tables import calls
 
 SILENCE_SECONDS = 2
@@ -174,6 +175,34 @@ async def test_a_server_told_to_stop_finishes_what_it_accepted(
     for answer in await asyncio.gather(*asking):
         assert (answer.status_code, answer.headers["Connection"]) == (201, "close")
         assert answer.json()["status"] != "queued"
+
+
+async def test_a_server_told_to_stop_answers_whatever_it_does_for_those_who_go_on_asking(
+    installed: Installation, network: tuple[str, Network]
+) -> None:
+    server = await asyncio.to_thread(installed.start)
+    org = await customer(installed, network[1])
+    acknowledged: set[str] = set()
+
+    async def ask(client: int) -> None:
+        for number in range(9_999):
+            e164 = f"+1{client}555{number:04d}"
+            try:
+                answer = await org.api.post("/v1/do_not_call", json={"e164": e164})
+            except httpx.TransportError:
+                return
+            assert answer.status_code == 201
+            acknowledged.add(e164)
+
+    asking = [asyncio.create_task(ask(212 + client)) for client in range(30)]
+    await until(lambda: len(acknowledged) > 60, "the clients to be busy")
+    assert await asyncio.to_thread(server.stop) == 0
+    await asyncio.gather(*asking)
+    database = Database(installed.database_url)
+    async with database.read() as connection:
+        kept = set((await connection.execute(select(do_not_call.c.e164))).scalars())
+    await database.close()
+    assert kept == acknowledged
 
 
 WAITED_FOR = ("due_at", "ask_at", "dial_began_at", "heard_at", "asked_at", "final_stored_at")

@@ -160,4 +160,4 @@ class Customers:
 
 def recharge_rule(org_id: str, *, is_on: bool) -> SetAutoRecharge:
     text = "Charge my card when credit is low." if is_on else None
-    return SetAutoRecharge(org_id, "somebody", 4 * DOLLAR, 10 * DOLLAR, 60 * DOLLAR, consent_text=text)
+    return SetAutoRecharge(org_id, "somebody", 30 * DOLLAR, 36 * DOLLAR, 60 * DOLLAR, consent_text=text)
