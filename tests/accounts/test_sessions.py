@@ -13,6 +13,7 @@ from accounts.passwords import matches_in_thread
 from accounts.people import AskToReset, RemoveMember, SetPassword
 from accounts.tables import mails, users
 from config.clock import new_id
+from tests.databases import alter
 from tests.servers import until
 from tests.town import PASSWORD, Town, Visitor, open_town
 
@@ -93,7 +94,7 @@ async def test_a_log_in_while_it_is_closed_to_them_opens_nothing(
     else:
         other = {"id": new_id(), "org_id": dana["org_id"], "email": "kim@example.com", "password_hash": ""}
         adding = insert(users).values({**other, "verified_at": 1, "created_at": 0})
-        await town.server.database.write(lambda connection: connection.execute(adding))
+        await alter(town.server.database.url, lambda connection: connection.execute(adding))
         assert await town.server.door.submit(RemoveMember(dana["org_id"], dana["id"])) is None
     go_on.set()
     answer = await trying
