@@ -192,6 +192,11 @@ def _open_many_files() -> None:
 
 def _add_errors(app: Quart) -> None:
     @app.before_request
+    async def begin_nothing_at_the_end() -> None:
+        if "begins_nothing" in app.extensions:
+            raise _busy("The server is stopping. Nothing was changed; try again.")
+
+    @app.before_request
     async def check_framing() -> None:
         """Where a request ends must be beyond doubt for us and for any proxy, and none may pass a proxy unseen: HTTP/2
         without TLS comes from nobody but who tunnels through its way for sockets."""

@@ -25,7 +25,6 @@ from config.settings import Settings
 HYPERCORN = Path(__file__).parent / "hypercorn.toml"
 SIMULATOR_READY_SECONDS = 15
 PROBE_TIMEOUT_SECONDS = 2
-LAST_REQUESTS_SECONDS = 0.5
 
 
 def serve(settings: Settings, host: str, port: int) -> int:
@@ -100,13 +99,12 @@ async def serve_app(app: Any, listening: socket.socket) -> None:
 
 
 async def _drained(app: Any) -> None:
-    """Told to stop, we still answer: at first whoever uses an open connection, so that they hear that it is their last
-    request there (Hypercorn closes what looks idle, even if a request is just arriving), then while running
-    conversations are handed on."""
+    """Told to stop, we still answer while running conversations are handed on. After that Hypercorn closes what looks
+    idle, even where a request is just arriving: what would not be answered is not begun."""
     await _stopped()
-    await asyncio.sleep(LAST_REQUESTS_SECONDS)
     if (switchboard := app.extensions["switchboard"]) is not None:
         await switchboard.drain()
+    app.extensions["begins_nothing"] = True
 
 
 async def _stopped() -> None:

@@ -191,6 +191,8 @@ async def test_a_server_told_to_stop_answers_whatever_it_does_for_those_who_go_o
                 answer = await org.api.post("/v1/do_not_call", json={"e164": e164})
             except httpx.TransportError:
                 return
+            if answer.status_code == 503:
+                return
             assert answer.status_code == 201
             acknowledged.add(e164)
 
