@@ -227,7 +227,7 @@ async def test_closing_is_one_commit_on_both_databases_and_done_once(door: Door,
     org, user, session = new_id(), new_id(), new_id()
     made = CreateOrganisation(org, user, new_id(), new_id(), "Larkspur", "dana@example.com", "x", new_key(), 500_000)
     await door.submit(made)
-    await door.submit(BeginSession(user, session))
+    await door.submit(BeginSession(user, session, "x"))
     await door.submit(SetAutoRecharge(org, user, 1_000_000, 5_000_000, 20_000_000, "I agree."))
     command = CloseOrganisation(org, OperatorAction(new_id(), "dana@example.com", "org_close", org, "why", org))
     for _ in range(2):
