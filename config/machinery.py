@@ -109,8 +109,8 @@ class Machinery:
         return Switchboard(Means(self.model, self.egress, self.door, clock), self.database, self.policy, clock)
 
     async def open(self) -> None:
-        gc.set_threshold(*GARBAGE_THRESHOLDS)
-        if not gc.get_freeze_count():  # what is loaded stays: it is not looked through again
+        if gc.get_threshold() != GARBAGE_THRESHOLDS:  # once in a process: what is loaded stays, and is not looked through
+            gc.set_threshold(*GARBAGE_THRESHOLDS)
             gc.freeze()
         self.door.open()
         await self.carrier.open()

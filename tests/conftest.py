@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from argon2 import PasswordHasher
 from hypothesis import settings
 
+from accounts import passwords
 from billing.tables import wallets
 from config.database import Database
 from config.door import Door
@@ -18,8 +20,20 @@ from tests.databases import Postgres, SqliteFiles
 if TYPE_CHECKING:
     from tests.servers import Server
 
+CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
 settings.register_profile("any machine", parent=settings(), deadline=None)  # rules hold, however slow it is
 settings.load_profile("any machine")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What would cost more than the tests: the real price of a password, and certificates for each client of a loopback."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_hasher", CHEAP)
+        patch.delenv("SSL_CERT_FILE", raising=False)
+        patch.setenv("SSL_CERT_DIR", str(tmp_path_factory.mktemp("certificates")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,7 @@
-"""Every answer of the API that any test gets is held against `/openapi.json`."""
+"""Every answer of the API that any test gets is held against `/openapi.json`.
+
+Invariant: what is described depends on the routes and their models alone, so one description serves every application.
+"""
 
 import json
 import re
@@ -13,49 +16,54 @@ from config.openapi import DESCRIBED, describe
 MOST_OF_A_KIND = 300
 """So many answers of one operation with one status are looked at; what is asked a thousand times is the same."""
 
+Kind = tuple[str, str, int]
+"""Method, path and status of an answer."""
 
-def hold_to_description(app: Quart) -> list[str]:
-    """What is answered that is not described: a list that grows."""
-    document = describe(app)
-    faults: list[str] = []
-    seen: dict[tuple[str, str, int], int] = {}
-    validators: dict[tuple[str, str, int], Draft202012Validator | None] = {}
 
-    @app.after_request
-    async def look(response: Response) -> Response:
-        rule = request.url_rule.rule if request.url_rule is not None else ""
-        kind = request.method, re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", rule), response.status_code
-        seen[kind] = seen.get(kind, 0) + 1
-        if not rule.startswith(DESCRIBED) or request.method in ("HEAD", "OPTIONS") or seen[kind] > MOST_OF_A_KIND:
+class Description:
+    def __init__(self, app: Quart) -> None:
+        self.document = describe(app)
+        self._validators: dict[Kind, Draft202012Validator | None] = {}
+
+    def hold(self, app: Quart) -> list[str]:
+        """What is answered that is not described: a list that grows."""
+        faults: list[str] = []
+        seen: dict[Kind, int] = {}
+
+        @app.after_request
+        async def look(response: Response) -> Response:
+            rule = request.url_rule.rule if request.url_rule is not None else ""
+            kind = request.method, re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", rule), response.status_code
+            seen[kind] = seen.get(kind, 0) + 1
+            if not rule.startswith(DESCRIBED) or request.method in ("HEAD", "OPTIONS") or seen[kind] > MOST_OF_A_KIND:
+                return response
+            fault = fault_of(self._validator(kind), json.loads(await response.get_data()))
+            if fault is None and not self._headers(kind) <= set(response.headers.keys()):
+                fault = "a header is missing"
+            if fault is not None:
+                faults.append(f"{kind[0]} {kind[1]} answers {kind[2]}: {fault} (see @gives and @fails beside the route)")
             return response
-        if kind not in validators:
-            validators[kind] = _validator(document, *kind)
-        fault = fault_of(validators[kind], json.loads(await response.get_data()))
-        if fault is None and not described_headers(document, *kind) <= set(response.headers.keys()):
-            fault = "a header is missing"
-        if fault is not None:
-            faults.append(f"{kind[0]} {kind[1]} answers {kind[2]}: {fault} (see @gives and @fails beside the route)")
-        return response
 
-    return faults
+        return faults
 
+    def _validator(self, kind: Kind) -> Draft202012Validator | None:
+        if kind not in self._validators:
+            found = self._response(kind)
+            schema = None if found is None else found["content"]["application/json"]["schema"]
+            self._validators[kind] = None if schema is None else validator_of(self.document, schema)
+        return self._validators[kind]
 
-def _response(document: dict[str, Any], method: str, path: str, status: int) -> dict[str, Any] | None:
-    found: dict[str, Any] | None = document["paths"][path][method.lower()]["responses"].get(str(status))
-    if found is not None and "$ref" in found:
-        found = document["components"]["responses"][found["$ref"].rpartition("/")[2]]
-    return found
+    def _headers(self, kind: Kind) -> set[str]:
+        """Those without which an answer is not what is described."""
+        found = self._response(kind) or {}
+        return {name for name, header in found.get("headers", {}).items() if header["required"]}
 
-
-def described_headers(document: dict[str, Any], method: str, path: str, status: int) -> set[str]:
-    """Those without which an answer is not what is described."""
-    found = _response(document, method, path, status) or {}
-    return {name for name, header in found.get("headers", {}).items() if header["required"]}
-
-
-def _validator(document: dict[str, Any], method: str, path: str, status: int) -> Draft202012Validator | None:
-    found = _response(document, method, path, status)
-    return None if found is None else validator_of(document, found["content"]["application/json"]["schema"])
+    def _response(self, kind: Kind) -> dict[str, Any] | None:
+        method, path, status = kind
+        found: dict[str, Any] | None = self.document["paths"][path][method.lower()]["responses"].get(str(status))
+        if found is not None and "$ref" in found:
+            found = self.document["components"]["responses"][found["$ref"].rpartition("/")[2]]
+        return found
 
 
 def validator_of(document: dict[str, Any], schema: dict[str, Any]) -> Draft202012Validator:

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -32,7 +33,7 @@ from config.door import Door
 from config.settings import SIMULATED_ACCOUNT_SID, SIMULATED_SECRET, Settings, load
 from simulator import app as simulator_app
 from simulator.network import Network
-from tests.described import hold_to_description
+from tests.described import Description
 from voice.numbers import ImportNumber
 from voice.sweeper import Sweeper
 
@@ -215,6 +216,11 @@ async def running_network(**options: Any) -> AsyncIterator[tuple[str, Network]]:
         yield running
 
 
+@cache
+def description() -> Description:
+    return Description(create_app(settings_of({})))
+
+
 @asynccontextmanager
 async def running_server(
     database_url: str, *, network: tuple[str, Network] | None = None, **environment: str
@@ -228,7 +234,7 @@ async def running_server(
     settings = settings_of({**defaults, **environment})
     clock = VirtualClock()
     app = create_app(settings, clock)
-    undescribed = hold_to_description(app)
+    undescribed = description().hold(app)
     stop = asyncio.Event()
     serving = asyncio.create_task(simulator_app.serve(app, listening, stop.wait))
     server = Server(url, app, settings, clock)

@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx
 
+from accounts.links import Links
+from accounts.mailer import Mailer
 from simulator.mailbox import Mailbox
 from tests.servers import Server, running_network, running_server, until
 
@@ -21,6 +23,7 @@ class Visitor:
 
     http: httpx.AsyncClient
     mailbox: Mailbox
+    mailer: Mailer
     page: str = ""
 
     async def get(self, path: str, **more: Any) -> httpx.Response:
@@ -68,6 +71,7 @@ class Visitor:
             found = [letter for letter in self.mailbox.letters if email in letter.recipients]
             return next((letter for letter in reversed(found) if about in letter.subject), None)
 
+        await self.mailer.send_due()
         letter = await until(arrived, f"a mail to {email} about {about}")
         return str(httpx.URL(letter.links[0]).raw_path, "ascii")
 
@@ -86,12 +90,14 @@ class Visitor:
 class Town:
     server: Server
     mailbox: Mailbox
+    mailer: Mailer
+    """One more beside the server's, at work whenever somebody waits for a letter."""
     visitors: list[httpx.AsyncClient] = field(default_factory=list)
 
     def visitor(self) -> Visitor:
         client = httpx.AsyncClient(base_url=self.server.url, timeout=30, headers={"Accept": "text/html"})
         self.visitors.append(client)
-        return Visitor(client, self.mailbox)
+        return Visitor(client, self.mailbox, self.mailer)
 
     async def member(self, email: str) -> Visitor:
         """Somebody who has signed up and confirmed the address."""
@@ -121,7 +127,10 @@ async def open_town(database_url: str, **environment: str) -> AsyncIterator[Town
             STRIPE_API_BASE_URL=bank_url,
             **{"OPENAI_BASE_URL": f"{network[0]}/openai/v1", **environment},
         ) as server:
-            town = Town(server, mailbox)
+            links = Links(server.settings.signing_secret)
+            base_url = server.settings.public_base_url
+            mailer = Mailer(server.database, server.door, smtp_url, base_url, links, server.clock)
+            town = Town(server, mailbox, mailer)
             yield town
             for client in town.visitors:
                 await client.aclose()

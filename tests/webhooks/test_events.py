@@ -56,14 +56,9 @@ def heard(receiver: Receiver, path: str, call: dict[str, Any] | None = None) -> 
 
 def _fault(body: Any) -> str | None:
     """What is told that is not described."""
-    document = description()
+    document = description().document
     sent = document["webhooks"][body["type"]]["post"]["requestBody"]["content"]["application/json"]["schema"]
     return fault_of(validator_of(document, sent), body)
-
-
-@cache
-def description() -> Any:
-    return describe(create_app(settings_of({})))
 
 
 def types(bodies: list[Any]) -> list[str]:
