@@ -109,7 +109,7 @@ class Machinery:
         return Switchboard(Means(self.model, self.egress, self.door, clock), self.database, self.policy, clock)
 
     async def open(self) -> None:
-        if gc.get_threshold() != GARBAGE_THRESHOLDS:  # once in a process: what is loaded stays, and is not looked through
+        if gc.get_threshold() != GARBAGE_THRESHOLDS:  # once: what is loaded stays, and is not looked through again
             gc.set_threshold(*GARBAGE_THRESHOLDS)
             gc.freeze()
         self.door.open()

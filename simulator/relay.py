@@ -171,13 +171,6 @@ class Line:
         language = self._session.attributes.get("language", "en-US")
         await self._socket.send_json({"type": "prompt", "voicePrompt": text, "lang": language, "last": True})
 
-    async def cough(self) -> None:
-        """Make a sound that is no word: it cuts the agent off, and nothing follows."""
-        await self._speaking("on")
-        await self._cut_in()
-        await self.clock.sleep(0.3)
-        await self._speaking("off")
-
     async def press(self, digits: str) -> None:
         """Press keys; each cuts the agent off like a word."""
         for digit in digits:

@@ -3,6 +3,9 @@
 `database_url` runs a test twice, on SQLite and on a real Postgres; each test has a database of its own.
 """
 
+import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +24,12 @@ if TYPE_CHECKING:
     from tests.servers import Server
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+MEMORY = Path("/dev/shm")
+ENOUGH_BYTES = 2 << 30
+
+if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH_BYTES:
+    os.environ["TMPDIR"] = str(MEMORY)  # tests kill processes, not machines: nothing need wait for a disk
+    tempfile.tempdir = None
 
 settings.register_profile("any machine", parent=settings(), deadline=None)  # rules hold, however slow it is
 settings.load_profile("any machine")
@@ -28,7 +37,7 @@ settings.load_profile("any machine")
 
 @pytest.fixture(scope="session", autouse=True)
 def _swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What would cost more than the tests: the real price of a password, and certificates for each client of a loopback."""
+    """Without the real price of a password, and the world's certificates for each client on loopback."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passwords, "_hasher", CHEAP)
         patch.delenv("SSL_CERT_FILE", raising=False)

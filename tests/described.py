@@ -41,7 +41,8 @@ class Description:
             if fault is None and not self._headers(kind) <= set(response.headers.keys()):
                 fault = "a header is missing"
             if fault is not None:
-                faults.append(f"{kind[0]} {kind[1]} answers {kind[2]}: {fault} (see @gives and @fails beside the route)")
+                method, path, status = kind
+                faults.append(f"{method} {path} answers {status}: {fault} (see @gives and @fails beside the route)")
             return response
 
         return faults

@@ -40,11 +40,3 @@ def check_number(number: str, allowed_countries: Collection[str], field: str = "
     if kind in _REFUSED_TYPES:
         raise NotDiallable("number_not_allowed", f"`{field}` is a premium-rate number; such calls are not allowed.")
     return str(region)
-
-
-def region_of(number: str) -> str | None:
-    """The region of any number, None where it has none."""
-    try:
-        return phonenumbers.region_code_for_number(phonenumbers.parse(number))
-    except NumberParseException:
-        return None

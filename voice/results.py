@@ -18,7 +18,6 @@ from voice.conversation.actions import Message
 from voice.conversation.events import ModelFault
 from voice.llm import ModelError
 
-FIELD_TYPES = ("boolean", "string", "number")
 MAX_TRIES = 3  # on a refusal for load or a fault of the server
 MAX_WAIT_SECONDS = 20.0
 MAX_TRANSCRIPT_CHARACTERS = 120_000  # the end of a longer one counts

@@ -15,7 +15,7 @@ from config.clock import new_id
 from tests.servers import DOLLAR, Organisation, Server, free_port, installation
 
 HUMAN, VOICEMAIL, ENDLESS, OTTAWA = "+14155550130", "+14155550131", "+14155550149", "+16135550123"
-HOUR_HOLD, MINUTE_HOLD = 3 * DOLLAR, 5_000
+HOUR_HOLD = 3 * DOLLAR
 
 
 async def limited(org: Organisation, expect: int = 200, **limits: Any) -> Any:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from playwright.sync_api import Page
 
 from tests.servers import Installation, free_port, installation
 
@@ -54,7 +53,3 @@ def running_product(directory: Path) -> Iterator[Product]:
             yield Product(made, simulator)
         finally:
             server.stop()
-
-
-def open_path(page: Page, product: Product, path: str) -> None:
-    page.goto(f"{product.url}{path}")

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import pytest
@@ -15,14 +14,12 @@ from accounts.tables import events
 from billing.ledger import Post
 from billing.posting import Posting
 from billing.rating import Terms
-from config.app import create_app
 from config.clock import new_id
-from config.openapi import describe
 from config.rows import Read, Rows
 from simulator.scripts import PRESETS
 from tests.described import fault_of, validator_of
 from tests.receiver import Receiver
-from tests.servers import DOLLAR, Organisation, Server, settings_of, until
+from tests.servers import DOLLAR, Organisation, Server, description, until
 from tests.shop import open_shop
 from tests.webhooks.desk import Desk, opened_desk, working
 from voice.call import Policy
