@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-LARGE = 10 * 1024 * 1024
+LARGE = 64 * 1024 * 1024
 _ANSWERS = {
     "ok": b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nthanks",
     "moved": b"HTTP/1.1 302 Found\r\nLocation: /ok\r\nContent-Length: 0\r\n\r\n",
@@ -50,6 +50,8 @@ class Receiver:
     answers: dict[str, str] = field(default_factory=dict)
     names: list[str | None] = field(default_factory=list)
     """The names that TLS clients asked for."""
+    large_bytes: int = 0
+    """So many of a large answer could be written."""
 
     def types(self, path: str) -> list[str]:
         return [request.headers["callingbox-event-type"] for request in self.received if request.path == path]
@@ -75,6 +77,7 @@ class Receiver:
             for _ in range(LARGE // 65_536):
                 writer.write(bytes(65_536))
                 await writer.drain()
+                self.large_bytes += 65_536
         await writer.drain()
         if manner == "dripping":
             await asyncio.sleep(3_600)

@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 
 from config import egress as guard
 from config.egress import Answer, Egress, NoAnswer, Refused, check_url, is_public
-from tests.receiver import Receiver, certificate_for, receiving
+from tests.receiver import LARGE, Receiver, certificate_for, receiving
 
 PRIVATE = (
     "0.0.0.0",
@@ -240,10 +239,9 @@ async def test_a_redirect_is_an_answer_and_is_not_followed(receiver: Receiver, o
 
 
 async def test_of_a_large_answer_only_the_beginning_is_read(receiver: Receiver, open_egress: Egress) -> None:
-    began = time.monotonic()
     answer = await post(open_egress, f"{receiver.url}/large")
     assert (answer.status, len(answer.body), answer.is_whole) == (200, 2_048, False)
-    assert time.monotonic() - began < 2
+    assert receiver.large_bytes < LARGE
 
 
 async def test_an_answer_that_never_ends_keeps_its_status(receiver: Receiver, open_egress: Egress) -> None:
@@ -302,11 +300,13 @@ async def test_a_name_whose_servers_hang_delays_no_other(receiver: Receiver) -> 
     egress = Egress(allow_private=True, lookup=lookup)
     await egress.open()
     port = receiver.url.rpartition(":")[2]
-    dead = [asyncio.create_task(post(egress, f"http://dead.example.com:{port}/ok", 0.5)) for _ in range(50)]
+    dead = [asyncio.create_task(post(egress, f"http://dead.example.com:{port}/ok", 60)) for _ in range(50)]
     await asyncio.sleep(0.05)
-    began = time.monotonic()
     assert (await post(egress, f"http://alive.example.com:{port}/ok")).status == 200
-    assert time.monotonic() - began < 0.4
-    outcomes = await asyncio.gather(*dead, return_exceptions=True)
-    assert {str(outcome) for outcome in outcomes} == {"No answer in 0.5 s."}
+    assert not any(each.done() for each in dead)
+    with pytest.raises(NoAnswer, match=r"No answer in 0\.1 s\."):
+        await post(egress, f"http://dead.example.com:{port}/ok", 0.1)
+    for each in dead:
+        each.cancel()
+    await asyncio.gather(*dead, return_exceptions=True)
     await egress.close()

@@ -14,7 +14,7 @@ import pytest
 from quart import Quart, request
 
 from simulator.app import Options, listen, running, serve
-from simulator.model import Model, Step
+from simulator.model import STALL_SECONDS, Model, Step
 from voice.conversation.events import ModelFault
 from voice.llm import Call, LanguageModel, ModelError, Piece, Text
 
@@ -90,7 +90,7 @@ async def test_every_fault_has_a_name_and_nothing_is_repeated(
     assert raised.value.fault is fault
     assert len(pieces) == words
     assert len(script.requests) == 1
-    assert time.monotonic() - started < 1.5  # a Retry-After is not waited out
+    assert time.monotonic() - started < 15  # a Retry-After is not waited out
     if step.retry_after is not None:
         assert raised.value.retry_after_seconds == 30
 
@@ -107,7 +107,7 @@ async def test_a_stalled_request_can_be_cancelled_at_once_and_the_next_one_works
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < STALL_SECONDS / 2
     reason, _ = await ask(model)
     assert reason == "stop"
 

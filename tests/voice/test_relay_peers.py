@@ -171,7 +171,7 @@ async def test_ten_thousand_frames_at_once_close_their_socket_and_delay_nobody(o
         await calm.send_json(prompt("Is there anything I should know?"))
         await hears(calm, "anything else")
         assert (await client.get(f"{on.server.url}/healthz")).status_code == 200
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 20
         assert await close_code(flooding) == FLOODED
         begun.cancel()
         await asyncio.gather(begun, return_exceptions=True)
