@@ -33,11 +33,12 @@ from config.door import Door
 from config.settings import SIMULATED_ACCOUNT_SID, SIMULATED_SECRET, Settings, load
 from simulator import app as simulator_app
 from simulator.network import Network
+from tests.commands import ROOT, commands
 from tests.described import Description
 from voice.numbers import ImportNumber
 from voice.sweeper import Sweeper
+from voice.switchboard import Switchboard
 
-ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 DOLLAR = 100_000
 PATIENCE_SECONDS = 60
@@ -250,8 +251,22 @@ async def running_server(
         for client in server.clients:
             await client.aclose()
         stop.set()
+        while not serving.done():
+            await _cut_off_conversations(app)
+            await asyncio.wait({serving}, timeout=0.05)
         await serving
     assert not undescribed, undescribed
+
+
+async def _cut_off_conversations(app: Quart) -> None:
+    """While their last words can still be stored: without a door they would try for long."""
+    switchboard: Switchboard | None
+    if (switchboard := app.extensions["switchboard"]) is not None:
+        switchboard.is_draining = True
+        tasks = [live.task for live in switchboard._live.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _answers(probe: httpx.AsyncClient) -> bool:
@@ -325,14 +340,7 @@ class Installation:
 
     def run(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         """A command of `callingbox-server`."""
-        done = subprocess.run(
-            [str(BIN / "callingbox-server"), *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = commands().run(arguments, self.environment)
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
 
