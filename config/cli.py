@@ -259,8 +259,9 @@ def number() -> None:
 def number_import(org_id: str, e164: str) -> None:
     """Give ORG_ID a number of the carrier account and point its webhooks here."""
     from config.clock import new_id
+    from voice.carrier import set_up_at_carrier
     from voice.dialling import NotDiallable, check_number
-    from voice.numbers import ImportNumber, set_up_at_carrier
+    from voice.numbers import ImportNumber
 
     loaded = settings()
     try:

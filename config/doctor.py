@@ -149,7 +149,7 @@ class Examination:
 
     async def _number_checks(self, active: list[str], set_webhooks: bool) -> AsyncIterator[Check]:
         if set_webhooks:
-            from voice.numbers import set_up_at_carrier
+            from voice.carrier import set_up_at_carrier
 
             for e164 in active:
                 await set_up_at_carrier(self._settings, e164)

@@ -33,12 +33,13 @@ from config.door import Door
 from config.settings import SIMULATED_ACCOUNT_SID, SIMULATED_SECRET, Settings, load
 from simulator import app as simulator_app
 from simulator.network import Network
-from tests.commands import ROOT, commands
+from tests.commands import commands
 from tests.described import Description
 from voice.numbers import ImportNumber
 from voice.sweeper import Sweeper
 from voice.switchboard import Switchboard
 
+ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 DOLLAR = 100_000
 PATIENCE_SECONDS = 60

@@ -21,7 +21,7 @@ OPEN = ("/healthz", "/readyz", "/openapi.json", "/docs", "/static/", "/metrics")
 """Open to everybody: whether we live, and how to use us; and, to this machine alone, metrics."""
 ENTRANCE = ("/login", "/signup", "/forgot", "/reset", "/join", "/verify", "/logout")
 """What people use who are not in yet; its forms carry proofs of their own."""
-HEAVY = {"aiohttp", "alembic", "openai", "phonenumbers", "quart", "stripe", "twilio"}
+HEAVY = {"aiohttp", "alembic", "httpx", "mcp", "openai", "phonenumbers", "quart", "stripe", "twilio"}
 LONGEST_MODULE_LINES = 400
 _NAME = re.compile(r"<(?:any\((\w+)[^)]*\):|\w+:)?(\w+)>")
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from config.settings import Settings
 from voice.call import Call
 from voice.connected_time import AMD_TIMEOUT_SECONDS
 from voice.events import CarrierAsked, CarrierForgot, DialAccepted, DialRefused, DialUnanswered
@@ -241,6 +242,20 @@ class Carrier:
             raise CarrierUnavailable(f"the carrier answered {error.status}") from error
         except (TwilioException, TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             raise CarrierUnavailable(type(error).__name__) from error
+
+
+async def set_up_at_carrier(settings: Settings, e164: str) -> str:
+    """Point the number's webhooks here. A sentence that says what was done, or what is left to do by hand."""
+    addresses = Addresses(settings.public_base_url)
+    carrier = Carrier(settings.carrier_account_sid, settings.carrier_auth_token, settings.carrier_base_url, addresses)
+    await carrier.open()
+    try:
+        known = await carrier.point_number_here(e164, create=settings.simulated_network)
+    except CarrierUnavailable as error:
+        return f"the carrier could not be asked ({error}); run callingbox-server doctor later"
+    finally:
+        await carrier.close()
+    return "webhooks set" if known else "the carrier account has no such number; buy it there, then run doctor"
 
 
 def _refusal(error: Exception) -> DialRefused | DialUnanswered:

@@ -16,10 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from accounts.tables import organisations
 from config.errors import ApiError, invalid, not_found
 from config.rows import OfOneOrganisation, Read, Row, Rows
-from config.settings import Settings
 from voice.agent_tables import agent_numbers, agents, verified_numbers
 from voice.calls import active_number
-from voice.carrier import Addresses, Carrier, CarrierUnavailable
 from voice.presenting import number_object
 from voice.tables import numbers
 
@@ -122,20 +120,6 @@ class ChangeNumber(OfOneOrganisation):
                 message = "`fallback_number` must be one of your organisation's verified numbers. Verify it first."
                 return invalid("fallback_number", message, "number_not_verified")
         return None
-
-
-async def set_up_at_carrier(settings: Settings, e164: str) -> str:
-    """Point the number's webhooks here. A sentence that says what was done, or what is left to do by hand."""
-    addresses = Addresses(settings.public_base_url)
-    carrier = Carrier(settings.carrier_account_sid, settings.carrier_auth_token, settings.carrier_base_url, addresses)
-    await carrier.open()
-    try:
-        known = await carrier.point_number_here(e164, create=settings.simulated_network)
-    except CarrierUnavailable as error:
-        return f"the carrier could not be asked ({error}); run callingbox-server doctor later"
-    finally:
-        await carrier.close()
-    return "webhooks set" if known else "the carrier account has no such number; buy it there, then run doctor"
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------

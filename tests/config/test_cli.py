@@ -233,22 +233,6 @@ def _processor_seconds(place: Installation, command: tuple[str, ...]) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def test_a_command_imports_only_what_it_needs(place: Installation) -> None:
-    program = f"""
-import sys
-sys.argv = ["callingbox-server", "org", "create", "Acme", *{EMAIL!r}]
-from config.cli import main
-try:
-    main()
-finally:
-    print(sorted({{"alembic", "twilio", "stripe", "openai", "quart", "httpx", "mcp"}} & sys.modules.keys()))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=place.environment, capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout.splitlines()[-1] == "[]"
-
-
 # -- serve ----------------------------------------------------------------------------------------------------------
 
 
