@@ -19,6 +19,7 @@ from billing.tables import wallets
 from config.database import Database
 from config.door import Door
 from tests.databases import Postgres, SqliteFiles
+from tests.turns import turn
 
 if TYPE_CHECKING:
     from tests.servers import Server
@@ -48,6 +49,16 @@ def _swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setattr(passwords, "_hasher", CHEAP)
         patch.delenv("SSL_CERT_FILE", raising=False)
         patch.setenv("SSL_CERT_DIR", str(tmp_path_factory.mktemp("certificates")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _turn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A test that measures a busy machine is `alone` on it."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        yield
+        return
+    with turn(tmp_path_factory.getbasetemp().parent, alone=request.node.get_closest_marker("alone") is not None):
         yield
 
 

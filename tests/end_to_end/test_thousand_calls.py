@@ -103,6 +103,7 @@ def numbers() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("seed", [7])
+@pytest.mark.alone
 async def test_a_thousand_calls_with_every_fault_cost_what_they_must(tmp_path: Path, seed: int) -> None:
     told = Told()
     async with noted_network(told, seed) as (network_url, network):
