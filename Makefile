@@ -22,7 +22,7 @@ check: $(VENV)/.dev ## ruff, mypy strict, import rules
 	$(BIN)/lint-imports --no-cache
 
 test: $(VENV)/.dev $(VENV)/.browser ## the whole suite, on SQLite, Postgres and a real Chromium
-	$(BIN)/python -m pytest tests -n auto --dist worksteal
+	$(BIN)/python -m pytest tests -n logical --maxprocesses 8 --dist worksteal
 
 bench: $(VENV)/.dev ## measure speed as ratios to references in the same run
 	$(BIN)/python -m tests.benchmarks $(BENCH)

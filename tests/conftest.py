@@ -36,12 +36,6 @@ settings.register_profile("any machine", parent=settings(), deadline=None)  # ru
 settings.load_profile("any machine")
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Half as many again as there are processors: for half of their time tests wait, for a call or a program to end."""
-    processors = os.cpu_count() or 1
-    return min(8, processors + processors // 2)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Without the real price of a password, and the world's certificates for each client on loopback."""
