@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup check test bench soak lock schema clean
+.PHONY: help run setup check test quick bench soak lock schema clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,8 +21,11 @@ check: $(VENV)/.dev ## ruff, mypy strict, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-test: $(VENV)/.dev $(VENV)/.browser ## the whole suite, on SQLite, Postgres and a real Chromium
+test: $(VENV)/.dev $(VENV)/.browser ## the whole suite, on SQLite, Postgres and a real Chromium, a worker for each processor
 	$(BIN)/python -m pytest tests -n logical --maxprocesses 8 --dist worksteal
+
+quick: $(VENV)/.dev ## the tests of what decides, in seconds
+	$(BIN)/python -m pytest tests/billing tests/dashboard tests/voice tests/webhooks -m "not asyncio"
 
 bench: $(VENV)/.dev ## measure speed as ratios to references in the same run
 	$(BIN)/python -m tests.benchmarks $(BENCH)
