@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from accounts.mails import has_left, mail_members
-from accounts.people import end_membership
+from accounts.members import end_membership
 from accounts.tables import api_keys, invitations, organisations, sessions, users
 from billing.ledger import wallet_in
 from billing.operator_commands import OperatorAction

@@ -15,9 +15,10 @@ from accounts.closing import CloseOrganisation
 from accounts.commands import CreateKey, RevokeKey
 from accounts.identity import BadIdentity, check_email, check_name, check_password
 from accounts.keys import new_key
+from accounts.members import ChangeOrganisation, Invite, RemoveMember, RevokeInvitation
 from accounts.organisations import keys_of, members_of, open_invitations
 from accounts.passwords import hash_in_thread, matches_in_thread
-from accounts.people import ChangeOrganisation, Invite, RemoveMember, RevokeInvitation, SetPassword
+from accounts.people import SetPassword
 from accounts.sessions import log_out
 from billing.limits import read_limits
 from billing.operator_commands import OperatorAction

@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo
 from quart import Blueprint, Response, redirect, request
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from accounts.members import ChangeOrganisation
 from accounts.organisations import find_organisation
-from accounts.people import ChangeOrganisation
 from accounts.sessions import Member
 from billing.ledger import list_transfers, sequence_of
 from billing.limits import read_limits

@@ -8,9 +8,10 @@ from quart import Blueprint, redirect, request
 
 from accounts.identity import BadIdentity, check_email, check_name, check_password
 from accounts.links import INVITE_SECONDS, RESET_SECONDS, VERIFY_SECONDS, Links
+from accounts.members import AcceptInvitation
 from accounts.organisations import find_invitation, find_user, find_user_by_id
 from accounts.passwords import hash_in_thread, matches_in_thread
-from accounts.people import AcceptInvitation, AskToReset, AskToVerify, SetPassword, SignUp, VerifyEmail
+from accounts.people import AskToReset, AskToVerify, SetPassword, SignUp, VerifyEmail
 from accounts.sessions import SESSION_COOKIE, check_form, log_in, log_out, member, remember_visitor
 from config.clock import new_id, now_ms
 from config.http import asked_from

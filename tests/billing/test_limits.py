@@ -9,7 +9,7 @@ import httpx
 
 from accounts.commands import CreateKey
 from accounts.keys import new_key
-from accounts.people import ChangeOrganisation
+from accounts.members import ChangeOrganisation
 from config.audit import audit
 from config.clock import new_id
 from tests.servers import DOLLAR, Organisation, Server, free_port, installation
