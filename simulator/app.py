@@ -164,7 +164,7 @@ async def serve(app: Quart, sock: socket.socket, stop: Callable[[], Awaitable[ob
     # A connection that we closed while its client was reusing it would look like a lost answer.
     config.keep_alive_timeout = 600.0
     config.keep_alive_max_requests = 10**9
-    config.graceful_timeout = 1.0
+    config.graceful_timeout = 0.2
     await hypercorn_serve(app, config, shutdown_trigger=stop)
 
 

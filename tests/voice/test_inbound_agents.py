@@ -141,7 +141,10 @@ async def test_a_caller_is_answered_only_so_often_in_an_hour(sqlite_server: Serv
 
 
 async def test_without_rate_limits_a_caller_may_call_on(sqlite_url: str) -> None:
-    async with running_server(sqlite_url, RATE_LIMIT_PER_MINUTE="0") as server:
+    async with (
+        running_network() as network,
+        running_server(sqlite_url, network=network, RATE_LIMIT_PER_MINUTE="0") as server,
+    ):
         await server.organisation(credit=500 * DOLLAR)
         for sid in range(62):
             assert "<Reject" not in await rings(server, sid)
