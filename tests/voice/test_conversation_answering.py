@@ -135,6 +135,18 @@ def test_a_voicemail_is_recognised_by_its_words_under_our_greeting() -> None:
     assert rig.segments()[-1].role == "system"  # no caller's words
 
 
+@pytest.mark.parametrize("action", ["hangup", "leave_message"])
+@pytest.mark.parametrize(
+    "words", ["He can't come to the phone right now.", "He's out. Would you like to leave a message with me?"]
+)
+def test_somebody_who_speaks_for_somebody_else_is_no_voicemail(words: str, action: str) -> None:
+    rig = answered(Say("When can I reach him?"), voicemail_action=action)
+    rig.hear("Smith residence.", wait=9_000)
+    rig.hear(words, wait=3_000)
+    assert rig.handoff is None
+    assert rig.said_at("reach")
+
+
 def test_a_full_mailbox_ends_the_call_also_when_a_message_was_to_be_left() -> None:
     rig = answered(voicemail_action="leave_message")
     rig.hear("The mailbox is full and cannot accept any messages at this time.")

@@ -61,7 +61,7 @@ _SPEAKERS: tuple[tuple[Speaker, re.Pattern[str]], ...] = (
         Speaker.VOICEMAIL,
         _any(
             r"(after|at|wait for|hear) the (tone|beep)",
-            r"leave (me |us )?(a|your) (\w+ )?(voice ?mail|message)\b(?!\s*\?)(?! (for|with) (him|her|them))",
+            r"leave (me |us )?(a|your) (\w+ )?(voice ?mail|message)\b(?!\s*\?)",
             r"leave (your )?name (and|,)",
             r"(reached|forwarded to) .{0,40}(voice ?mail|voice messag|messaging)",
             r"record your message",
@@ -97,13 +97,21 @@ _SPEAKERS: tuple[tuple[Speaker, re.Pattern[str]], ...] = (
             r"^(hello|hi|yes|yeah|hey)?\W*(this is|it's) \w+( \w+)?( speaking)?\W*$",
             r"\b(who is this|who's this|who's calling|who is calling|quién (es|habla))\b",
             r"\b(hello\?|speaking\.?$|can i help you|how can i help|may i help)",
+            r"\b(can|may|could|shall|should) i (take|give (him|her|them)) a message\b",
         ),
     ),
+)
+_PEOPLE_ONLY = _any(  # of somebody else, to us, or of themselves: no recording says these, whatever follows
+    r"\b(he|she)\b('s| is)?\W*(can't|cannot|can not|unable to|not able to) (come|get) to the phone",
+    r"\b(want|like|wish|care|love) (me |us )?to leave (me |us )?(a|your) (\w+ )?message\b",
+    r"\bleave (me |us )?(a|your) (\w+ )?message (with|for) (me|us|him|her|them)\b",
+    r"\bi\b[^.?!]{0,20}\b(press|push|dial|enter|select) \w+",
 )
 
 
 def who_speaks(text: str) -> Speaker:
     """What kind of speaker says this at the start of a call we placed."""
+    text = _PEOPLE_ONLY.sub("", text)
     return next((kind for kind, pattern in _SPEAKERS if pattern.search(text)), Speaker.UNCLEAR)
 
 
