@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from tests.voice.rig import Rig, Say, brief, call, fail, outbound
+from tests.voice.rig import Rig, Say, brief, call, fail, outbound, stall
 from voice.conversation.actions import SendDigits
 from voice.conversation.brief import CallBrief
 from voice.conversation.events import ModelFault, VerdictReceived
@@ -244,6 +244,27 @@ def test_a_machine_verdict_limits_even_a_talk_with_a_person_to_two_minutes() -> 
     assert rig.ended_at - verdict_at <= 120_000
 
 
+def test_somebody_who_only_sounds_like_a_screening_robot_is_not_cut_off_after_two_minutes() -> None:
+    rig = answered(Say("I see. Please go on."))
+    rig.hear("What are you calling about?", wait=8_000)
+    rig.take(VerdictReceived("human"))
+    subjects = itertools.cycle(["the parking of cars", "my insurance", "a bus from downtown", "prices"])
+    while rig.t < 200_000:
+        rig.hear(f"Tell me about {next(subjects)}.", wait=5_000)
+    assert rig.handoff is None
+
+
+def test_a_machine_verdict_limits_also_who_came_on_before_it() -> None:
+    rig = answered(Say("I see. Please go on."))
+    rig.hear("Say your name and the reason for your call.", wait=9_000)
+    rig.hear("Hello, this is Sam.", wait=6_000)
+    rig.take(VerdictReceived("machine_start"))
+    verdict_at = rig.t
+    rig.wait(120_000)
+    assert rig.ended_at is not None
+    assert rig.ended_at - verdict_at <= 120_000
+
+
 def test_a_screening_robot_is_answered_at_most_three_times() -> None:
     rig = answered(Say("It is about a visit."))
     for _ in range(3):
@@ -278,6 +299,31 @@ def test_a_menu_that_repeats_gets_slower_keys_then_the_spoken_option_then_the_en
     assert rig.spoken() == "Support.|"
     rig.hear(MENU, wait=4_000)
     assert rig.handoff == {"reason": "menu"}
+
+
+def test_a_menu_that_repeats_and_gets_no_keys_is_asked_about_again_then_told_the_option_then_left() -> None:
+    rig = answered(Say("No option fits."), Say("None does."), Say("Support."))
+    for _ in range(3):
+        rig.hear(MENU, wait=4_000)
+    assert [a for _, a in rig.actions if isinstance(a, SendDigits)] == []
+    assert rig.spoken() == "Support.|"
+    rig.hear(MENU, wait=4_000)
+    assert rig.handoff == {"reason": "menu"}
+
+
+def test_keys_for_one_menu_are_not_pressed_in_another() -> None:
+    rig = answered(call("press_keys", {"digits": "2"}), Say("No option fits."), call("press_keys", {"digits": "7"}))
+    rig.hear(MENU, wait=4_000)
+    for _ in range(2):
+        rig.hear("You have chosen support. To hear our opening hours, press 7.", wait=4_000)
+    assert [a.digits for _, a in rig.actions if isinstance(a, SendDigits)] == ["w2", "w7"]
+
+
+@pytest.mark.parametrize("answer", [Say("No option fits."), call("wait"), call("press_keys", {"digits": "2"}), stall()])
+def test_a_menu_that_falls_silent_is_left_after_ten_minutes(answer: Say) -> None:
+    rig = answered(answer)
+    rig.hear(MENU, wait=700_000)
+    assert rig.handoff == {"reason": "hold_limit"}
 
 
 def test_hold_music_behind_a_menu_gets_no_reply_and_a_person_is_greeted() -> None:

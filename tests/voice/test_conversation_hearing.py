@@ -6,7 +6,7 @@ import pytest
 
 from tests.voice.rig import Rig, Say, brief, call, outbound, stall
 from voice.conversation.actions import CancelModel, SetLanguage
-from voice.conversation.events import DtmfReceived, InterruptReceived, PromptReceived, SpeakerChanged
+from voice.conversation.events import DtmfReceived, InterruptReceived, PromptReceived, SpeakerChanged, VerdictReceived
 
 
 def greeted(*script: Say, **options: object) -> Rig:
@@ -173,6 +173,22 @@ def test_the_language_follows_the_caller_only_to_a_declared_one() -> None:
     rig.take(PromptReceived("Bonjour", language="fr-FR"))
     rig.take(PromptReceived("Hola, buenos días", language="es-US"))
     assert [a for _, a in rig.actions if isinstance(a, SetLanguage)] == [SetLanguage("es-US")]
+
+
+@pytest.mark.parametrize("action", ["hangup", "leave_message"])
+@pytest.mark.parametrize("verdict", ["machine_start", "machine_end_beep"])
+def test_a_request_not_to_be_called_counts_whatever_the_machine_detection_says(verdict: str, action: str) -> None:
+    rig = Rig(brief=outbound(voicemail_action=action)).setup()
+    rig.wait(1_000)
+    rig.take(VerdictReceived(verdict))
+    rig.wait(1_500)
+    rig.hear("Stop calling me!", wait=500)
+    rig.take(VerdictReceived("machine_end_other"))
+    rig.wait(20_000)
+    assert [(t, a.number) for t, a in rig.refused_numbers] == [(2_500, "+14155550123")]
+    assert rig.handoff == {"reason": "do_not_call"}
+    assert rig.spoken(since=2_500).startswith("I'm sorry for the trouble. We won't call this number again. Goodbye.|")
+    assert rig.cut_by_end == ""
 
 
 def test_a_request_not_to_be_called_is_stored_before_the_goodbye() -> None:

@@ -7,7 +7,7 @@ anything else is said.
 from __future__ import annotations
 
 from voice.conversation import ending, silence, speaking, toolruns, turns, voicemail
-from voice.conversation.listening import Speaker, is_hold_noise, near_equal
+from voice.conversation.listening import Speaker, is_hold_noise, near_equal, wants_no_calls
 from voice.conversation.memory import CallerSaid
 from voice.conversation.phrases import (
     NOTE_MENU,
@@ -81,8 +81,10 @@ def is_robot(c: Conversation, kind: Speaker, text: str) -> bool:
     """Whether these words come from a machine: they are no caller's words."""
     if c.line is Line.PERSON:
         return kind in (Speaker.MAILBOX_FULL, Speaker.VOICEMAIL, Speaker.MENU)
+    if kind is Speaker.UNCLEAR and c.line is Line.MACHINE:
+        return not wants_no_calls(text)  # which counts, whoever detection thinks is speaking
     if kind is Speaker.UNCLEAR:
-        return c.line is Line.MACHINE or (c.line is Line.MENU and _is_menu_going_on(c, text))
+        return c.line is Line.MENU and _is_menu_going_on(c, text)
     return kind in ROBOTS
 
 
@@ -115,6 +117,9 @@ def on_person(c: Conversation, kind: Speaker, text: str, now: int) -> bool:
         voicemail.mute(c, now)
         c.ending = None
         c.calm(Timer.MESSAGE, Timer.MACHINE, Timer.MENU)
+        if not (c.verdict or "").startswith("machine"):  # until one comes, the call is none of a machine's
+            c.machine_at = None
+            c.calm(Timer.MACHINE_LIMIT)
     if came_on or not c.is_greeted:
         c.memory.entries.append(CallerSaid(text))
         greet(c, now)
@@ -152,7 +157,7 @@ def _hear_menu(c: Conversation, text: str, now: int) -> None:
     if c.line is not Line.MENU:
         voicemail.mute(c, now)
         c.line = Line.MENU
-    silence.stop_holding(c)
+    silence.hold(c, now)  # it may fall silent at any time; whatever it says does not put the limit off
     c.menu_text = f"{c.menu_text} {text}".strip()[-2_000:]
     c.wake(Timer.MENU, now + MENU_END_MS)
 
@@ -164,10 +169,12 @@ def on_menu_timer(c: Conversation, now: int) -> None:
         return
     heard, c.menu_text = c.menu_text, ""
     c.memory.entries.append(CallerSaid(f"(automated menu) {heard}"))
-    repeats = bool(c.menu_keys) and near_equal(heard, c.menu_last)
+    repeats = near_equal(heard, c.menu_last)
     c.menu_last = heard
     c.menu_attempt = c.menu_attempt + 1 if repeats else 1
-    if c.menu_attempt == 1:
+    if not repeats:
+        c.menu_keys = ""
+    if c.menu_attempt < MAX_MENU_ATTEMPTS and not c.menu_keys:
         turns.start_turn(c, now, note=NOTE_MENU, is_silent=True)
     elif c.menu_attempt < MAX_MENU_ATTEMPTS:
         keys = [key for key in c.menu_keys if key not in "wW"]

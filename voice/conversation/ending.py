@@ -42,6 +42,7 @@ def say_goodbye(c: Conversation, now: int, reason: str, text: str = "", said: Ut
     """End politely. `said` is a goodbye that the model has already spoken; `text` replaces the usual words."""
     cancel_turn(c, now)
     c.rest = None
+    c.calm(Timer.MACHINE, Timer.MESSAGE)
     if said is None:
         # A second goodbye is final, so there is no sense in cutting it.
         said = speaking.say(

@@ -56,6 +56,7 @@ def on_prompt(c: Conversation, event: PromptReceived, now: int) -> None:
     if is_robot:
         answering.on_robot(c, kind, text, now)
     elif _wants_no_calls(c, text) and not _is_refused_already(c):
+        c.line = Line.PERSON
         c.memory.entries.append(CallerSaid(text))
         toolruns.refuse_calls(c, now, "stop_request" if wants_no_calls(text) else "wrong_number")
     elif not (c.brief.is_outbound and answering.on_person(c, kind, text, now)):

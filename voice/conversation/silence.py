@@ -83,10 +83,10 @@ def on_silence_timer(c: Conversation, now: int) -> None:
 
 
 def hold(c: Conversation, now: int) -> None:
-    """Be silent until a person speaks: they asked us to wait, or we are in a queue."""
+    """Be silent until a person speaks: they asked us to wait, or we are in a queue. Holding on is no new hold."""
     c.is_holding = True
     c.wake(Timer.HOLD_CHECK, now + HOLD_CHECK_MS)
-    c.wake(Timer.HOLD_CAP, now + c.brief.hold_cap_ms)
+    c.wake(Timer.HOLD_CAP, c.timers.get(Timer.HOLD_CAP, now + c.brief.hold_cap_ms))
 
 
 def stop_holding(c: Conversation) -> None:
