@@ -156,12 +156,17 @@ def is_backchannel(text: str, *, hellos_too: bool = False) -> bool:
 
 _YES = _word_set(
     "yes yeah yep yup sure ok okay correct right absolutely definitely exactly perfect affirmative confirmed "
-    "confirm sí si claro correcto vale dale"
+    "confirm alright sí si claro correcto vale dale"
 )
 _YES_COMPANY = _YES | _word_set(
     "thats that is its it go ahead please do book send sounds good great fine thank thanks you i works for me "
     "lets of course all and the this so mhm uh huh um well oh my with we us be will would like im i'd id as "
-    "said por favor está bien gracias adelante eso es lo y de acuerdo"
+    "said that itd thatd can you want do me in thing for very much a lot sir maam "
+    "por favor está bien gracias adelante eso es lo y de acuerdo que"
+)
+_YES_TOGETHER = tuple(
+    _word_set(words)
+    for words in ("go ahead", "sounds good", "of course", "please do", "works for me", "go for it", "de acuerdo")
 )
 _NO = _word_set("no not nope dont wait but except instead actually stop unless pero espera")
 
@@ -173,8 +178,8 @@ def says_yes(text: str, known_words: Iterable[str]) -> bool:
     """
     words = set(words_of(text))
     table = _YES_COMPANY | set(known_words)
-    agrees = bool(words & _YES) or {"go", "ahead"} <= words or {"sounds", "good"} <= words
-    return agrees and not words & _NO and words <= table
+    agrees = bool(words & _YES) or any(together <= words for together in _YES_TOGETHER)
+    return agrees and not words & _NO and words <= table and not text.rstrip().endswith("?")
 
 
 _ROBOT_QUESTION = _any(

@@ -110,7 +110,10 @@ class _Words:
     day_first: bool
     money: Mapping[str, tuple[str, str, str, str]]  # sign → one, many, one cent, many cents
     money_join: str
+    scales: Mapping[str, str]  # k, m, b behind an amount
     scale_join: str  # between "million" and the currency
+    to: str  # between the ends of a range
+    per: Callable[[str], str]  # a unit behind a slash
     percent: str
     ampersand: str
     at: str  # before a time
@@ -122,6 +125,7 @@ def _names(names: str) -> tuple[str, ...]:
     return tuple(names.split())
 
 
+_UNITS = {"mo": "month", "yr": "year", "wk": "week", "hr": "hour", "min": "minute"}
 _ENGLISH = _Words(
     months=_names("January February March April May June July August September October November December"),
     date=lambda month, day, year: f"{month} {day}, {year}",
@@ -132,7 +136,10 @@ _ENGLISH = _Words(
         "£": ("pound", "pounds", "penny", "pence"),
     },
     money_join=" and ",
+    scales={"k": "thousand", "m": "million", "b": "billion"},
     scale_join=" ",
+    to="to",
+    per=lambda unit: f"per {_UNITS.get(unit, unit)}",
     percent="percent",
     ampersand="and",
     at="at",
@@ -149,7 +156,10 @@ _SPANISH = _Words(
         "£": ("libra", "libras", "penique", "peniques"),
     },
     money_join=" con ",
+    scales={"k": "mil", "m": "millones", "b": "mil millones"},
     scale_join=" de ",
+    to="a",
+    per=lambda unit: f"{'al' if unit in ('mes', 'año', 'día') else 'por'} {unit}",
     percent="por ciento",
     ampersand="y",
     at="a las",
@@ -163,8 +173,10 @@ _SLASH_DATE = re.compile(r"(?<![\d/])(\d{1,2})/(\d{1,2})/(\d{4})(?![\d/])")
 _SHORT_MONTH = re.compile(r"\b(Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?(?=\s+\d)")
 _PHONE = re.compile(r"(?<![\w.,])(?:\+?1[ .-]?)?\(?(\d{3})\)?[ .-]?(\d{3})[ .-]?(\d{4})(?!\d)")
 _LONG_NUMBER = re.compile(r"(?<![\w.,$€£])\+?(\d{7,})(?![\d])")
+_MONEY_RANGE = re.compile(r"([$€£])\s?(\d(?:[\d,.]*\d)?)\s?[-–—]\s?\1?(?=\d)")
 _MONEY = re.compile(
-    r"([$€£])\s?(\d[\d,]*)(?:\.(\d{1,2}))?(?!\d)(?:\s(thousand|million|billion|mil|millones|millón)\b)?"
+    r"([$€£])\s?(\d[\d,]*)(?:\.(\d{1,2}))?(?!\d)"
+    r"(?:([kKmMbB])\b|\s(thousand|million|billion|mil|millones|millón)\b)?(?:/([^\W\d]+))?"
 )
 _TIME = re.compile(r"(?<![\d:])([01]?\d|2[0-3]):([0-5]\d)(?::[0-5]\d)?(?![\d:])(?:\s?([AaPp])(?:\.[Mm]\.|[Mm]\b))?")
 
@@ -180,10 +192,11 @@ def speakable(text: str, language: str) -> str:
         text = _SHORT_MONTH.sub(lambda m: next(x for x in words.months if x.startswith(m[1][:3])), text)
     text = _PHONE.sub(lambda m: ", ".join(" ".join(group) for group in m.groups()), text)
     text = _LONG_NUMBER.sub(lambda m: _say_digits(m[1]), text)
+    text = _MONEY_RANGE.sub(lambda m: f"{m[2]} {words.to} {m[1]}", text)
     text = _MONEY.sub(lambda m: _say_money(m, words), text)
     text = _TIME.sub(lambda m: _say_time(m, words), text)
     text = re.sub(r"(?<=\d)\s?%", f" {words.percent}", text)
-    return re.sub(r"\s&\s", f" {words.ampersand} ", text)
+    return re.sub(r"(?<!\S)&(?!\S)", words.ampersand, text)
 
 
 def _say_digits(digits: str) -> str:
@@ -207,14 +220,19 @@ def _say_slash_date(match: re.Match[str], words: _Words) -> str:
 
 
 def _say_money(match: re.Match[str], words: _Words) -> str:
-    sign, whole, fraction, scale = match.groups()
+    sign, whole, fraction, letter, scale, unit = match.groups()
     whole = whole.rstrip(",")
     tail = match[2][len(whole) :]  # a comma of the sentence, not of the amount
+    if unit:
+        tail += f" {words.per(unit)}"
+    if letter:
+        scale = words.scales[letter.lower()]
     one, many, cent, cents = words.money[sign]
     whole = whole.replace(",", "")
     if scale:
         amount = f"{whole}.{fraction}" if fraction else whole
-        return f"{amount} {scale}{words.scale_join}{many}{tail}"
+        join = " " if scale == "mil" else words.scale_join
+        return f"{amount} {scale}{join}{many}{tail}"
     small = int(fraction.ljust(2, "0")) if fraction else 0
     parts = [f"{int(whole)} {one if int(whole) == 1 else many}"] if int(whole) or not small else []
     if small:
