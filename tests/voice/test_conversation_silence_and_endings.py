@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.voice.rig import START, Answer, Rig, Say, brief, call, outbound, stall
 from voice.conversation.events import DrainRequested, ResumeReason, SetupReceived, SocketLost
 
@@ -24,6 +26,24 @@ def test_a_silent_caller_is_asked_twice_and_then_let_go() -> None:
     assert 10_000 < goodbye - second < 13_000
     assert rig.handoff == {"reason": "silence"}
     assert ("assistant", "Are you still there?") in rig.history()
+
+
+@pytest.mark.parametrize("words", ["Thanks, have a nice day. Goodbye!", "Bye.", "Gracias, adiós."])
+def test_after_our_own_goodbye_nobody_is_asked_whether_they_are_there(words: str) -> None:
+    rig = Rig([Say(words)]).setup()
+    rig.wait(8_000)
+    rig.hear("That is all.", wait=20_000)
+    assert rig.said_at("still there") == []
+    assert rig.handoff == {"reason": "end_call"}
+
+
+def test_who_answers_our_goodbye_late_is_still_heard() -> None:
+    rig = Rig([Say("Goodbye!"), Say("It is on Friday.")]).setup()
+    rig.wait(8_000)
+    rig.hear("That is all.", wait=9_500)
+    rig.hear("One more thing: when is it?", wait=3_000)
+    assert rig.handoff is None
+    assert rig.said_at("Friday.")
 
 
 def test_the_first_wait_can_be_set() -> None:

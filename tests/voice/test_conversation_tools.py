@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.voice.rig import BOOK, Answer, Rig, Say, brief, call, calls, fail
+from tests.voice.rig import BOOK, Answer, Rig, Say, brief, call, calls, fail, stall
 from voice.conversation.brief import Builtin, Tool
-from voice.conversation.events import ToolOutcome
+from voice.conversation.events import ModelFault, ToolOutcome
 from voice.conversation.tooling import offered_tools
 
 BOOKING = {"day": "Tuesday", "hour": 9}
@@ -301,6 +301,15 @@ def test_no_filler_on_the_first_reply() -> None:
     rig = greeted(Say("Hi.", after=2_500))
     rig.hear("Hello, are you open?", wait=6_000)
     assert rig.spoken(8_000) == "Hi.|"
+
+
+@pytest.mark.parametrize(("first", "filler_at"), [(stall(), 3_000), (fail(ModelFault.RATE_LIMITED), 1_200)])
+def test_a_first_reply_that_has_to_be_asked_for_again_gets_its_filler(first: Say, filler_at: int) -> None:
+    rig = greeted(first, Say("Yes, we are.", after=2_500))
+    asked = rig.t
+    rig.hear("Hello, are you open?", wait=9_000)
+    assert [t - asked for t in rig.said_at("One moment.")] == [filler_at]
+    assert rig.spoken(asked) == "One moment.|Yes, we are.|"
 
 
 def test_a_customers_name_for_a_builtin_wins() -> None:

@@ -109,7 +109,7 @@ def _is_mere_listening(c: Conversation, text: str) -> bool:
     over_us = c.floor.client_began_over_us if c.floor.has_events else bool(c.queue)
     if not over_us and c.rest is None and c.active_turn is None:
         return False
-    last = next((e for e in reversed(c.memory.entries) if isinstance(e, Utterance)), None)
+    last = c.memory.last_utterance()
     under_greeting = last is not None and last.source == "greeting"
     if not is_backchannel(text, hellos_too=under_greeting):
         return False

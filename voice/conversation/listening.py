@@ -209,6 +209,7 @@ _WRONG_NUMBER = _any(
     r"^\W*(sorry,? |no,? )?wrong number\b[^?]*$",
     r"\bnúmero equivocado\b",
 )
+_GOODBYE = _any(r"\b(good ?bye|bye|adiós)\W*$")
 _FAREWELL = _word_set(
     "bye goodbye good day night evening have a nice great one thanks thank you so much take care see later "
     "then ok okay alright you too very talk soon adiós hasta luego gracias chao"
@@ -232,6 +233,11 @@ def is_farewell(text: str) -> bool:
     """Only "thanks, bye" and its like: no reason to go on talking."""
     words = words_of(text)
     return bool(set(words) & _FAREWELL_CORE) and all(word in _FAREWELL for word in words)
+
+
+def says_goodbye(text: str) -> bool:
+    """Words of ours that end with taking leave."""
+    return bool(_GOODBYE.search(text))
 
 
 def near_equal(first: str, second: str) -> bool:

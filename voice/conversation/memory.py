@@ -91,6 +91,10 @@ class Memory:
                 return bool(messages[-1]["role"] == "user")
         return False
 
+    def last_utterance(self) -> Utterance | None:
+        """What we have said last, or are saying."""
+        return next((entry for entry in reversed(self.entries) if isinstance(entry, Utterance)), None)
+
     def is_too_long(self) -> bool:
         return estimate_tokens(self.messages()) > SUMMARISE_ABOVE_TOKENS
 

@@ -7,6 +7,7 @@ under way. Called after every event, so that no path can forget it.
 from __future__ import annotations
 
 from voice.conversation import ending, speaking
+from voice.conversation.listening import says_goodbye
 from voice.conversation.phrases import phrases_for
 from voice.conversation.state import Conversation, Line, Timer
 
@@ -16,13 +17,14 @@ HOLD_CHECK_MS = 60_000
 
 
 def settle_filler(c: Conversation) -> None:
-    """A filler is due while a turn has nothing to say: one a turn, never on the first answer."""
+    """A filler is due while a turn has nothing to say: one a turn, on the first answer only if it has to be asked for
+    again."""
     turn = c.active_turn
     if (
         turn is None
         or turn.said_filler
         or turn.is_silent
-        or not c.has_replied
+        or not (c.has_replied or turn.attempts > 1)
         or c.queue
         or c.ending is not None
         or (turn.has_spoken and not turn.waiting)
@@ -75,7 +77,10 @@ def settle_silence(c: Conversation, now: int) -> None:
 
 def on_silence_timer(c: Conversation, now: int) -> None:
     words = phrases_for(c.language)
-    if c.silences < len(words.still_there):
+    last = c.memory.last_utterance()
+    if last is not None and says_goodbye(last.heard):  # the model has not ended the call that it has taken leave in
+        ending.say_goodbye(c, now, "end_call", said=last)
+    elif c.silences < len(words.still_there):
         speaking.say(c, words.still_there[c.silences], now, "reprompt")
         c.silences += 1
     else:
