@@ -16,7 +16,7 @@ from voice import twiml
 from voice.call import Call
 from voice.calls import find_call
 from voice.conversation.events import ResumeReason
-from voice.conversation.handoff import Resume, Transfer, after_session
+from voice.conversation.handoff import Resume, Transfer, after_session, transfer_seconds
 from voice.dialling import NotDiallable, check_number
 from voice.events import PlatformFailed
 from voice.move_call import Observation
@@ -28,7 +28,6 @@ from webhooks.twilio_form import Form, sid_of, twiml_answer, verified_form
 log = structlog.get_logger(__name__)
 blueprint = Blueprint("twilio_talks", __name__, url_prefix="/webhooks/twilio/calls/<call_id>")
 
-SHORTEST_TRANSFER_SECONDS = 30
 ACCEPTED = "1"
 
 
@@ -61,12 +60,11 @@ async def session_ended(call_id: str) -> Response:
 async def _transfer(call: Call, number: str) -> str | None:
     """TwiML that connects with a person for what is left of the call's maximum; None where that may not be."""
     settings: Settings = current_app.extensions["settings"]
-    lasted_ms = max(0, now_ms() - (call.answered_at or now_ms()))  # the carrier's clock may run ahead
-    left = call.max_duration_seconds - lasted_ms // 1000
+    left = transfer_seconds(call.max_duration_seconds, call.answered_at, now_ms())
     async with _database().read() as connection:
         row = await find_call(connection, call.org_id, call.id)
         countries = await allowed_countries(connection, call.org_id, call.api_key_id, settings.allowed_countries)
-    if row is None or row["transfer_number"] != number or left < SHORTEST_TRANSFER_SECONDS:
+    if row is None or row["transfer_number"] != number or left is None:
         return None
     try:
         check_number(number, countries)

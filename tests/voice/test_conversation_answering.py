@@ -254,6 +254,15 @@ def test_somebody_who_only_sounds_like_a_screening_robot_is_not_cut_off_after_tw
     assert rig.handoff is None
 
 
+def test_a_question_of_somebody_we_have_talked_with_is_no_screening_robots() -> None:
+    rig = answered(Say("May I speak with Sam?"), Say("It is about a visit."))
+    rig.hear("Smith residence.", wait=8_000)
+    rig.hear("Yes, he lives here.", wait=4_000)
+    rig.hear("What are you calling about?", wait=4_000)
+    assert rig.said_at("visit.")
+    assert rig.spoken().count("this is an AI assistant") == 1
+
+
 def test_a_machine_verdict_limits_also_who_came_on_before_it() -> None:
     rig = answered(Say("I see. Please go on."))
     rig.hear("Say your name and the reason for your call.", wait=9_000)

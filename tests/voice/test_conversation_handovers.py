@@ -11,7 +11,7 @@ from tests.voice.rig import START, Answer, Rig, Say, brief, call, outbound, stal
 from voice.conversation import restored_conversation, tool_of
 from voice.conversation.brief import Builtin, ToolPolicy
 from voice.conversation.events import ResumeReason, SocketLost, VerdictReceived
-from voice.conversation.handoff import HangUp, Resume, Transfer, after_session
+from voice.conversation.handoff import HangUp, Resume, Transfer, after_session, transfer_seconds
 
 BOOKING = {"day": "Monday", "hour": 9}
 
@@ -197,6 +197,14 @@ def test_what_follows_a_session(status: str, handoff: str, resumes: int, then: o
 
 
 # tools as customers write them
+
+
+@pytest.mark.parametrize(
+    ("lasted_ms", "left"), [(0, 600), (1, 599), (90_000, 510), (570_000, 30), (570_001, None), (999_000, None), (-5, 600)]
+)
+def test_a_transfer_may_last_what_is_left_of_the_calls_maximum(lasted_ms: int, left: int | None) -> None:
+    assert transfer_seconds(600, START, START + lasted_ms) == left
+    assert transfer_seconds(600, None, START) == 600
 
 
 def test_a_customers_tool_loses_its_address_and_headers() -> None:

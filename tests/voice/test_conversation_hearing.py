@@ -99,6 +99,21 @@ def test_yeah_over_the_end_of_a_question_is_an_answer() -> None:
     assert len(rig.requests) == 2
 
 
+@pytest.mark.parametrize("every", [20, 300])  # the model has finished, or is still at it
+def test_yeah_to_a_question_in_the_middle_is_an_answer(every: int) -> None:
+    answer = Say("Shall I book it? It takes half an hour and costs nothing at all.", every=every)
+    rig = greeted(answer, Say("Booked."), plays=False)
+    rig.hear("Is Tuesday free?", wait=1_750)
+    rig.client("on")
+    rig.frame(type="info", name="tokensPlayed", value="Shall I book it?")
+    rig.frame(type="interrupt", utteranceUntilInterrupt="Shall I book it?", durationUntilInterruptMs=1_200)
+    assert rig.history()[-1] == ("assistant", "Shall I book it? [interrupted]")
+    rig.client("off")
+    rig.hear("Yeah.", wait=4_000)
+    assert rig.requests[-1].messages[-1] == {"role": "user", "content": "Yeah."}
+    assert rig.said_at("Booked.")
+
+
 def test_an_interruption_while_the_model_still_spoke_lets_it_go_on_by_itself() -> None:
     rig = greeted(Say("One two three four five six.", every=500), Say("Where was I."))
     rig.hear("Count.", wait=1_800)

@@ -79,7 +79,7 @@ ROBOTS = {
 
 def is_robot(c: Conversation, kind: Speaker, text: str) -> bool:
     """Whether these words come from a machine: they are no caller's words."""
-    if c.line is Line.PERSON:
+    if c.line is Line.PERSON or (c.line is Line.UNKNOWN and c.person_turns):
         return kind in (Speaker.MAILBOX_FULL, Speaker.VOICEMAIL, Speaker.MENU)
     if kind is Speaker.UNCLEAR and c.line is Line.MACHINE:
         return not wants_no_calls(text)  # which counts, whoever detection thinks is speaking

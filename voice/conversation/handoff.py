@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from voice.conversation.events import ResumeReason
 
 MAX_RESUMES = 3
+SHORTEST_TRANSFER_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,16 @@ def after_session(session_status: str, handoff_data: str, resumes: int) -> HangU
     if resumes >= MAX_RESUMES:
         return HangUp("too_many_resumes")
     return Resume(ResumeReason.DRAIN if session_status == "ended" else ResumeReason.LOST)
+
+
+def transfer_seconds(max_duration_seconds: int, answered_at: int | None, now: int) -> int | None:
+    """How long a transfer may last: what is left of the call's maximum. None when that is hardly anything.
+
+    Times are epoch milliseconds; the carrier's clock, which gives `answered_at`, may run ahead of ours.
+    """
+    lasted_ms = 0 if answered_at is None else max(0, now - answered_at)
+    left = max_duration_seconds - -(-lasted_ms // 1000)
+    return left if left >= SHORTEST_TRANSFER_SECONDS else None
 
 
 def _parse(handoff_data: str) -> dict[str, str]:

@@ -114,7 +114,8 @@ def _is_mere_listening(c: Conversation, text: str) -> bool:
     if not is_backchannel(text, hellos_too=under_greeting):
         return False
     if c.rest is not None:
-        return not c.rest.is_complete or len(words_of(c.rest.text)) >= REST_WORDS
+        is_asked = last is not None and last.heard.endswith("?")
+        return not is_asked and (not c.rest.is_complete or len(words_of(c.rest.text)) >= REST_WORDS)
     return bool(c.queue) or c.active_turn is not None or last is None or not last.heard.endswith("?")
 
 
