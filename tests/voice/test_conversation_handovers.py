@@ -200,7 +200,8 @@ def test_what_follows_a_session(status: str, handoff: str, resumes: int, then: o
 
 
 @pytest.mark.parametrize(
-    ("lasted_ms", "left"), [(0, 600), (1, 599), (90_000, 510), (570_000, 30), (570_001, None), (999_000, None), (-5, 600)]
+    ("lasted_ms", "left"),
+    [(0, 600), (1, 599), (90_000, 510), (570_000, 30), (570_001, None), (999_000, None), (-5, 600)],
 )
 def test_a_transfer_may_last_what_is_left_of_the_calls_maximum(lasted_ms: int, left: int | None) -> None:
     assert transfer_seconds(600, START, START + lasted_ms) == left
