@@ -46,6 +46,9 @@ def body_of(form: Mapping[str, str], number_ids: Sequence[str]) -> dict[str, Any
     return Form(form, errors, _HOW_MANY.get(len(errors), _MANY)) if errors else body
 
 
+_MINUTES, _SECONDS = "Enter minutes, from 1 to 60.", "Enter whole seconds, from 3 to 120."
+_OWN_WORDS = {"max_duration_seconds": _MINUTES, "silence_timeout_seconds": _SECONDS}
+"""What the form says instead of the API's refusal, which counts in other units or in the API's terms."""
 _HOW_MANY = {1: "Nothing was saved: one field needs another look."}
 _MANY = "Nothing was saved: some fields need another look."
 
@@ -57,7 +60,7 @@ def with_refusal(form: Mapping[str, str], field: str, message: str) -> Form:
     known = {*TEXTS, "name", "language", "returns", "tools", "max_duration_minutes", "silence_timeout_seconds"}
     if name not in known:
         return Form(form, error=message)
-    sentence = message.removeprefix(f"`{field}`: ") if field == top else message
+    sentence = _OWN_WORDS.get(top) or re.sub(rf"^`{re.escape(field)}`:? ", "", message)  # it stands beside the field
     return Form(form, {name: sentence[:1].upper() + sentence[1:]}, _HOW_MANY[1])
 
 
@@ -118,7 +121,7 @@ def _seconds(minutes: str, errors: dict[str, str]) -> int | None:
     if not minutes.strip():
         return None
     if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4})?", minutes.strip()):
-        errors["max_duration_minutes"] = "Enter minutes, from 1 to 60."
+        errors["max_duration_minutes"] = _MINUTES
         return None
     return round(float(minutes) * 60)
 
@@ -127,6 +130,6 @@ def _whole(text: str, errors: dict[str, str]) -> int | None:
     if not text.strip():
         return None
     if not re.fullmatch(r"[0-9]{1,5}", text.strip()):
-        errors["silence_timeout_seconds"] = "Enter whole seconds, from 3 to 120."
+        errors["silence_timeout_seconds"] = _SECONDS
         return None
     return int(text)

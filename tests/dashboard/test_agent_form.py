@@ -74,7 +74,21 @@ def test_what_the_api_refuses_stands_beside_its_field() -> None:
     with pytest.raises(ApiError) as refused:
         as_model(CreateAgentBody, {**body(max_duration_minutes="90"), "type": "outbound"})
     form = with_refusal(FILLED, refused.value.fields["field"], refused.value.message)
-    assert form.errors["max_duration_minutes"].startswith("Must be less than or equal to")
+    assert form.errors["max_duration_minutes"] == "Enter minutes, from 1 to 60."
+
+
+async def test_a_number_nobody_can_dial_is_refused_beside_its_field_without_the_apis_name_of_it(town: Town) -> None:
+    dana = await town.member("dana@example.com")
+    await dana.get("/agents/new")
+    await dana.post("/agents", type="outbound", **{**FILLED, "transfer_number": "415 555 0199"})
+    assert "Must be a phone number like +14155550123 (E.164)." in dana.text
+    assert "transfer_number`" not in dana.text
+
+
+async def test_a_new_agent_offers_no_empty_choice_of_the_number_it_calls_from(town: Town) -> None:
+    dana = await town.member("dana@example.com")
+    await dana.get("/agents/new")
+    assert "Calls from" not in dana.text
 
 
 async def test_an_agent_is_made_changed_and_archived_on_its_page(town: Town) -> None:
