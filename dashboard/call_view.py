@@ -37,6 +37,8 @@ class Segment:
     reply_ms: int | None = None
     """For the agent: from the end of the person's words to its first ones, if measured."""
     unheard: str = ""
+    model_ms: int | None = None
+    """The language model's share of `reply_ms`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,9 @@ _NOTED = {"tool": "Tool", "system": "Machine"}
 
 
 def _line(segment: Segment) -> Line:
-    reply = "" if segment.reply_ms is None else f"{segment.reply_ms / 1000:.1f} s to reply"
+    reply = "" if segment.reply_ms is None else f"{segment.reply_ms / 1000:.2f} s to reply"
+    if segment.model_ms is not None:
+        reply += f", {segment.model_ms / 1000:.2f} by the model"
     is_note = segment.speaker not in _WHO
     return Line(
         "note" if is_note else segment.speaker,

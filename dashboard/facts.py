@@ -38,15 +38,16 @@ def spoken(
     said: Sequence[Mapping[str, Any]], measured: Sequence[Mapping[str, Any]], answered_at: int | None
 ) -> list[Segment]:
     """The transcript's lines: what was heard, with what was cut off after it; tools, and what a machine said."""
-    latencies = {turn["sequence_no"]: turn["total_ms"] for turn in measured}
+    latencies = {turn["sequence_no"]: (turn["total_ms"], turn["model_ms"]) for turn in measured}
     return [
         Segment(
             row["role"],
             _tool_words(row["text"]) if row["role"] == "tool" else row["text"],
             row["started_at"] - (answered_at or row["started_at"]),
             row["cut_text"] is not None,
-            latencies.get(row["sequence_no"]),
+            latencies.get(row["sequence_no"], (None, None))[0],
             (row["cut_text"] or "").strip(),
+            latencies.get(row["sequence_no"], (None, None))[1],
         )
         for row in said
         if row["text"] and (row["role"] in ("agent", "person", "tool") or row["source"] == "machine")

@@ -316,10 +316,17 @@ SEGMENTS = [
         "I’m calling about your cleaning this Wednesday, the 25th, at 10:30 in the morning. Can you still make it?",
         8_000,
         reply_ms=640,
+        model_ms=630,
     ),
     Segment("person", "Oh. No, that’s the day before the holiday, I’m traveling by then.", 16_000),
     Segment(
-        "agent", "No problem. I can offer Monday the 30th at 9:00, or Tuesday", 22_000, True, 810, "the 1st at noon."
+        "agent",
+        "No problem. I can offer Monday the 30th at 9:00, or Tuesday",
+        22_000,
+        True,
+        810,
+        "the 1st at noon.",
+        790,
     ),
     Segment("person", "Sorry, Monday is good. Nine is good.", 29_000),
     Segment("agent", "Monday, November 30th, at 9:00. Shall I book that and release Wednesday?", 33_000),
