@@ -47,6 +47,7 @@ class Customer:
     statuses: dict[str, list[int]] = field(default_factory=dict)
     frames: list[dict[str, Any]] = field(default_factory=list)
     relay_sends: list[dict[str, Any]] = field(default_factory=list)
+    relay_answers: list[dict[str, Any]] = field(default_factory=list)
     relay_signed: list[bool] = field(default_factory=list)
 
     async def call(self, to: str, **changes: Any) -> Any:
@@ -150,5 +151,7 @@ def _server(who: Customer) -> Quart:
             await websocket.send(json.dumps(frame))
         while True:
             who.frames.append(json.loads(await websocket.receive()))
+            if who.frames[-1].get("type") == "prompt" and who.relay_answers:
+                await websocket.send(json.dumps(who.relay_answers.pop(0)))
 
     return app

@@ -79,6 +79,19 @@ async def test_what_was_not_heard_before_an_interruption_is_marked() -> None:
         assert {"type": "prompt", "voicePrompt": "Stop!", "lang": "en-US", "last": True} in who.frames
 
 
+async def test_what_the_agent_goes_on_saying_under_somebody_elses_words_is_one_line() -> None:
+    async with customer(speed=1) as who, tab(who) as line:
+        who.twiml["/twiml"] = RELAY.format(who.url.replace("http", "ws"))
+        who.relay_sends = [{"type": "text", "token": "I am", "last": False}]
+        who.relay_answers = [{"type": "text", "token": " calling.", "last": True}]
+        await who.call(NUMBER)
+        await told(line, status="ringing")
+        await line.send_json({"do": "answer"})
+        await told(line, type="line", who="agent", text="I am")
+        await line.send_json({"do": "say", "text": "Who?"})
+        await told(line, type="line", who="agent", text="I am calling.")
+
+
 async def test_a_voicemail_greets_and_beeps_before_it_records() -> None:
     async with customer(speed=20) as who:
         who.twiml["/twiml"] = RELAY.format(who.url.replace("http", "ws"))

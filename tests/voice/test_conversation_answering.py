@@ -43,7 +43,39 @@ def test_the_opening_waits_for_somebody_who_is_speaking() -> None:
     rig.wait(2_000)
     assert rig.sent == []
     rig.client("off")
+    rig.hear("Hello?")
+    assert rig.said_at("Hello, this is an AI")
+
+
+def test_the_opening_waits_for_the_words_of_who_has_just_spoken_and_comes_if_it_was_a_noise() -> None:
+    rig = answered()
+    rig.wait(2_000)
+    rig.client("on")
+    rig.wait(1_000)
+    rig.client("off")
+    rig.wait(1_900)
+    assert rig.sent == []
     rig.wait(600)
+    assert rig.said_at("Hello, this is an AI")
+
+
+def test_a_long_greeting_of_a_machine_is_not_talked_into() -> None:
+    rig = answered(voicemail_action="leave_message", voicemail_message="Please call Acme Dental.")
+    rig.wait(500)
+    rig.client("on")
+    rig.wait(12_000)
+    rig.client("off")
+    rig.wait(700)
+    rig.hear("You have reached Sam. Please leave a message after the tone.")
+    rig.take(VerdictReceived("machine_end_beep"))
+    rig.wait(20_000)
+    assert rig.spoken() == f"{IDENTITY[:-1]} Please call Acme Dental.|"
+
+
+def test_a_speaking_flag_that_has_stuck_does_not_hold_the_opening_back_for_ever() -> None:
+    rig = answered()
+    rig.client("on")
+    rig.wait(17_000)
     assert rig.said_at("Hello, this is an AI")
 
 

@@ -20,7 +20,7 @@ from voice.conversation.phrases import (
 from voice.conversation.state import Conversation, Line, Timer
 
 OPENING_MS = 2_500  # outbound: greet on the first words, or after this
-OPENING_LIMIT_MS = 8_000  # unless somebody is speaking, up to this
+OPENING_LIMIT_MS = 15_000  # unless somebody is speaking, up to this: longer is a machine or a stuck flag
 MENU_END_MS = 1_500  # nothing more for so long: the menu has been read out
 MAX_MENU_ATTEMPTS = 3
 MAX_SCREENER_ROUNDS = 3
@@ -42,8 +42,8 @@ def greet(c: Conversation, now: int) -> None:
 
 
 def on_opening_timer(c: Conversation, now: int) -> None:
-    """Nobody has said a word; somebody who is just speaking is heard first."""
-    if c.floor.client and now - c.opened_at < OPENING_LIMIT_MS:
+    """Nobody has said a word; somebody who is just speaking is heard first, for the words come later than the sound."""
+    if c.hears_somebody(now) and now - c.opened_at < OPENING_LIMIT_MS:
         c.wake(Timer.OPENING, now + 500)
     else:
         greet(c, now)
