@@ -285,7 +285,7 @@ def numbers_in(words: str) -> list[float]:
 def _on_question(asked: Asked) -> Reply | None:
     """Answer out of the context; else admit that it is not known."""
     words = asked.last_words
-    if re.match(r"\W*(what|pardon|sorry|come again)\W*$", words, re.IGNORECASE):
+    if re.fullmatch(r"\W*((what|pardon|sorry|excuse me|come again)\W*)+", words, re.IGNORECASE):
         said = [content_of(m) for m in asked.messages if m.get("role") == "assistant" and content_of(m)]
         return Reply(re.split(r"(?<=[.!?])\s", said[-1])[-1] if said else "How can I help you?")
     if "?" not in words:

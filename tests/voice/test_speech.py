@@ -253,6 +253,16 @@ def test_who_speaks(words: str, kind: Speaker) -> None:
         "Put me on your do not call list",
         "Remove my number, please",
         "Deje de llamarme",
+        "Don't call again.",
+        "Never call back again!",
+        "Stop these sales calls",
+        "Please cease calling",
+        "Lose my number.",
+        "Leave us alone",
+        "I want off your list.",
+        "I'm on the do not call registry.",
+        "No me llame más.",
+        "No quiero más llamadas",
     ],
 )
 def test_clear_words_against_calls(words: str) -> None:
@@ -267,6 +277,10 @@ def test_clear_words_against_calls(words: str) -> None:
         "I could not stop laughing.",
         "Why do you call me?",
         "Don't call me today, I'm busy",
+        "Don't call again before Monday.",
+        "Will you stop by? I can take your calls.",
+        "I want off on Friday.",
+        "Por favor, llame más tarde.",
     ],
 )
 def test_words_that_are_not_against_calls(words: str) -> None:
@@ -283,7 +297,10 @@ def test_small_judgements() -> None:
     assert asks_if_robot("Am I talking to a machine?")
     assert not asks_if_robot("I bought a robot.")
     assert is_wrong_number("No, you've got the wrong number.")
+    assert is_wrong_number("Sorry, you dialed the wrong number.")
+    assert is_wrong_number("Se ha equivocado de número.")
     assert not is_wrong_number("Is this the wrong number?")
+    assert not is_wrong_number("If you have the wrong number, please hang up.")
     assert is_farewell("Thanks, bye!")
     assert not is_farewell("Okay.")
     assert not is_farewell("Thanks, and what about Friday?")

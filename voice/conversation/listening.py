@@ -195,19 +195,30 @@ _STOP_CALLING = _any(
     r"\b(take|remove|delete) (me|us|my (phone )?(name|number)|this number) (off|from) "
     r"((of )?(your|the|this|all) )?(\w+ )?(list|lists|database|system|records|files)\b",
     r"\b(remove|delete) my (phone )?number\b",
-    r"\bdo[ -]not[ -]call list\b",
+    r"\b(do not|don't|dont|never) (ever )?(call|phone|ring|contact) (back )?again\b"
+    r"(?! (before|after|until|at|on|tomorrow|today|later|to))",
+    r"\b(stop|end) (all )?(the|these|those|this|your) (\w+ )?calls\b",
+    r"\b(cease|no more) (and desist )?(from )?calling\b",
+    r"\blose (my|our|this) number\b",
+    r"\bleave (me|us) alone\b",
+    r"\b(want|get me|take me) off (of )?(your|the|this) (\w+ )?list\b",
+    r"\bdo[ -]not[ -]call (list|registry)\b",
     r"\b(opt|opting) (me |us )?out\b(?! of (?!(\w+ )?(calls?|calling|list)\b))",
     r"\bunsubscribe\b",
     r"\bno more (phone |sales )?calls\b",
     r"\b(do not|don't|dont) want (you to (call|phone|ring|contact) (me|us)|(any |these |your )(more )?calls)\b",
     r"\bdarme de baja\b",
     r"\b(deje|dejen|deja) de llamar",
-    r"\bno (me )?(vuelva|vuelvan) a llamar",
+    r"\bno (me |nos )?(vuelva|vuelvan) a llamar",
+    r"\bno (me |nos )?llam(e|en|es) (más|nunca|otra vez|de nuevo)\b",
+    r"\bno quier(o|emos) (más|que me|que nos) llam",
 )
 _WRONG_NUMBER = _any(
-    r"\b(you have|you've got|you got|you have got|this is|it's|it is|must be) (the |a )?wrong number\b(?!\?)",
+    r"(?<!if )\b(you have|you've got|you got|you have got|you must have|this is|it's|it is|must be|"
+    r"you('ve| have)? (dialed|dialled|called|rung|reached)) (the |a )?wrong number\b(?!\?)",
     r"^\W*(sorry,? |no,? )?wrong number\b[^?]*$",
     r"\bnúmero equivocado\b",
+    r"\bequivoc(ó|ado) de número\b(?!\?)",
 )
 _GOODBYE = _any(r"\b(good ?bye|bye|adiós)\W*$")
 _FAREWELL = _word_set(
