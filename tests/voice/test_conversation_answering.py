@@ -286,6 +286,17 @@ def test_somebody_who_only_sounds_like_a_screening_robot_is_not_cut_off_after_tw
     assert rig.handoff is None
 
 
+def test_who_gets_somebody_to_the_phone_is_waited_for_in_silence() -> None:
+    rig = answered(Say("Great."))
+    rig.hear("Smith residence.", wait=9_000)
+    said = len(rig.sent)
+    rig.hear("One moment while I see if he is in.", wait=50_000)
+    assert len(rig.sent) == said
+    assert rig.handoff is None
+    rig.hear("This is Sam.", wait=2_000)
+    assert rig.said_at("Great.")
+
+
 def test_a_question_of_somebody_we_have_talked_with_is_no_screening_robots() -> None:
     rig = answered(Say("May I speak with Sam?"), Say("It is about a visit."))
     rig.hear("Smith residence.", wait=8_000)

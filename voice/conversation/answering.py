@@ -104,6 +104,8 @@ def on_robot(c: Conversation, kind: Speaker, text: str, now: int) -> None:
             _hear_menu(c, text, now)
         case _ if c.line is Line.MENU and Timer.MENU in c.timers:
             _hear_menu(c, text, now)
+        case Speaker.SCREENER_WAIT if c.line is Line.UNKNOWN and c.is_greeted:
+            silence.hold(c, now)  # somebody gets the person we want, or is it a robot?
         case _:
             pass  # a recording goes on, or the robot passes our answer on: silence
 
