@@ -171,7 +171,7 @@ class Phone:
 
     def _hear(self, token: str, *, is_last: bool) -> None:
         """The agent's text, which is yet to sound."""
-        line = next((each for each in reversed(self.lines) if each["who"] == "agent"), {})
+        line: dict[str, Any] = next((each for each in reversed(self.lines) if each["who"] == "agent"), {})
         if not line.get("is_open"):
             if not token.strip():
                 return
