@@ -79,6 +79,22 @@ def test_a_speaking_flag_that_has_stuck_does_not_hold_the_opening_back_for_ever(
     assert rig.said_at("Hello, this is an AI")
 
 
+def test_noises_without_words_do_not_hold_the_opening_back_for_ever() -> None:
+    rig = answered()
+    for _ in range(14):
+        rig.client("on")
+        rig.wait(500)
+        rig.client("off")
+        rig.wait(500)
+    assert rig.sent == []
+    for _ in range(6):
+        rig.client("on")
+        rig.wait(500)
+        rig.client("off")
+        rig.wait(500)
+    assert rig.said_at("Hello, this is an AI")
+
+
 def test_inbound_is_greeted_at_once() -> None:
     rig = Rig(brief=brief()).setup()
     assert rig.spoken() == ("Hello, you've reached Acme Dental. This is an AI assistant.|How can I help you today?|")
@@ -375,6 +391,13 @@ def test_keys_for_one_menu_are_not_pressed_in_another() -> None:
 def test_a_menu_that_falls_silent_is_left_after_ten_minutes(answer: Say) -> None:
     rig = answered(answer)
     rig.hear(MENU, wait=700_000)
+    assert rig.handoff == {"reason": "hold_limit"}
+
+
+def test_a_queue_that_goes_on_offering_keys_is_left_after_ten_minutes_in_all() -> None:
+    rig = answered(Say("No option fits."))
+    for topic in ("a loan", "your bill", "new orders", "moving house", "our opening hours") * 5:
+        rig.hear(f"For {topic}, press 1.", wait=30_000)
     assert rig.handoff == {"reason": "hold_limit"}
 
 

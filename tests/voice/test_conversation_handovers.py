@@ -91,6 +91,17 @@ def test_a_call_that_was_never_greeted_is_greeted_when_it_comes_back() -> None:
     assert rig.said_at("Hello, this is an AI assistant") == [1_500]
 
 
+def test_who_spoke_when_the_socket_was_lost_is_not_taken_to_speak_for_ever() -> None:
+    rig = Rig().setup()
+    rig.wait(8_000)
+    rig.client("on")
+    rig.take(SocketLost())
+    rig.wait(1_000)
+    rig.setup(ResumeReason.LOST)
+    rig.wait(12_000)
+    assert rig.said_at("Are you still there?")
+
+
 def test_a_hold_goes_on_after_a_lost_socket() -> None:
     rig = greeted(call("wait"))
     rig.hear("Hold on.", wait=2_000)

@@ -297,6 +297,16 @@ def test_fillers_are_eight_seconds_apart_and_one_a_turn() -> None:
     assert all(f["preemptible"] for _, f in rig.sent if f["token"] in ("One moment.", "Let me see."))
 
 
+def test_a_second_slow_answer_within_eight_seconds_gets_no_filler() -> None:
+    rig = greeted(Say("Hi."), Say("Nine.", after=2_000), Say("Six.", after=2_000))
+    rig.hear("Hi.", wait=3_000)
+    rig.hear("When do you open?", wait=3_500)
+    rig.hear("And close?", wait=6_000)
+    assert len(rig.said_at("One moment.")) == 1
+    assert rig.said_at("Let me see.") == []
+    assert rig.said_at("Six.")
+
+
 def test_no_filler_on_the_first_reply() -> None:
     rig = greeted(Say("Hi.", after=2_500))
     rig.hear("Hello, are you open?", wait=6_000)
