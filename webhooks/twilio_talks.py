@@ -23,6 +23,7 @@ from voice.move_call import Observation
 from voice.openings import first_words
 from voice.service import calls_service
 from voice.talks import TRANSFERRED, NoteTransferred, resumes_of, talk_of
+from voice.vocabulary import AnsweredBy
 from webhooks.twilio_form import Form, sid_of, twiml_answer, verified_form
 
 log = structlog.get_logger(__name__)
@@ -50,7 +51,8 @@ async def session_ended(call_id: str) -> Response:
         case Transfer(number):
             return twiml_answer(await _transfer(call, number) or await first_words(call, ResumeReason.TRANSFER_FAILED))
         case _:
-            if status != "completed" and not has_spoken:  # the caller did not just leave before a word was said
+            is_machine = call.verdict in (AnsweredBy.MACHINE, AnsweredBy.FAX)  # on which we hang up unspoken
+            if status != "completed" and not has_spoken and not is_machine:  # nor did the caller just leave
                 said = {"what": "the agent never got to speak"}
                 observation = Observation(new_id(), "platform", "failure", said)
                 await calls_service().hear(call_id, PlatformFailed(), observation)

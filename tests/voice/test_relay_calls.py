@@ -62,6 +62,8 @@ async def test_a_voicemail_is_hung_up_on_and_free(on: Stage) -> None:
     assert (call["status"], call["answered_by"], call["billing_reason"]) == ("no_answer", "machine", "free_voicemail")
     assert call["duration_seconds"] < 30
     assert call["result_status"] == "skipped"
+    timeline = (await on.org.get(f"/v1/calls/{call['id']}/receipt"))["timeline"]
+    assert "failure" not in [testimony["kind"] for testimony in timeline]  # that nothing was said is no fault of ours
     await on.clean()
 
 
