@@ -18,11 +18,11 @@ from accounts.sessions import LogIns, configure_cookies
 from billing import api as billing_api
 from billing import limits_api, usage_api
 from config import health, metrics
-from config.clock import Clock, new_id, now_ms
+from config.clock import Clock, now_ms
 from config.database import Unavailable
 from config.door import Busy, Down
 from config.errors import ApiError
-from config.http import LARGE_BODY_BYTES, LimitedRequest, answer, hearing_out, largest_body, storable
+from config.http import LARGE_BODY_BYTES, LimitedRequest, answer, hearing_out, largest_body, request_id, storable
 from config.logs import configure
 from config.machinery import Machinery
 from config.migrate import migrate_embedded
@@ -140,6 +140,7 @@ def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart
 def create_worker_app(machinery: Machinery) -> Quart:
     """What a worker serves to those who watch it: `/metrics`, `/healthz` and `/readyz`, nothing else."""
     app = Quart("callingbox-worker", static_folder=None)
+    app.request_class = LimitedRequest
     app.extensions.update(
         settings=machinery.settings,
         database=machinery.database,
@@ -209,15 +210,20 @@ def _add_errors(app: Quart) -> None:
     async def name_request() -> None:
         structlog.contextvars.clear_contextvars()
         route = request.url_rule.rule if request.url_rule else None  # an address itself may carry anything
-        structlog.contextvars.bind_contextvars(request_id=new_id(), route=route)
+        structlog.contextvars.bind_contextvars(request_id=request_id(), route=route)
         if not all(storable(str(value)) for value in (request.view_args or {}).values()):
             raise ApiError(404, *_HTTP_CODES[404])
+
+    @app.after_request
+    async def name_answer(response: Response) -> Response:
+        response.headers["Request-Id"] = request_id()
+        return response
 
     def handle(kind: type[Exception], make: Callable[[Exception], ApiError]) -> None:
         async def handler(error: Exception) -> Response:
             made = error if isinstance(error, ApiError) else make(error)
             if _is_page():
-                return error_html(made, structlog.contextvars.get_contextvars().get("request_id", ""))
+                return error_html(made, request_id())
             return answer(made.body, made.status, {**made.headers, **_help(made)})
 
         app.register_error_handler(kind, handler)
@@ -271,4 +277,5 @@ def _http_error(error: Exception) -> ApiError:
 
 def _unexpected(error: Exception) -> ApiError:
     log.exception("unexpected_error", error=type(error).__name__)
-    return ApiError(500, "internal_error", "Something went wrong on our side. Nothing was half done; try again.")
+    message = "Something went wrong on our side. Nothing was half done; try again."
+    return ApiError(500, "internal_error", f"{message} If it lasts, name this request to support: {request_id()}")

@@ -8,12 +8,14 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from difflib import get_close_matches
+from typing import Any, TypeVar, cast
 
 import msgspec
 from pydantic import BaseModel, ValidationError, model_validator
 from quart import Request, Response, current_app, request
 
+from config.clock import new_id
 from config.errors import ApiError, invalid
 from config.rate_limit import origin
 from config.settings import Settings
@@ -37,10 +39,16 @@ def largest_body(path: str) -> int:
 
 
 class LimitedRequest(Request):
-    """Takes a body of the size that its address takes."""
+    """Takes a body of the size that its address takes. `id` names it in its answer, in logs and to support."""
 
     def __init__(self, method: str, scheme: str, path: str, *rest: Any, **options: Any) -> None:
         super().__init__(method, scheme, path, *rest, **{**options, "max_content_length": largest_body(path)})
+        self.id = new_id()
+
+
+def request_id() -> str:
+    """Of the request that is being answered."""
+    return cast(LimitedRequest, request).id
 
 
 def asked_from() -> str:
@@ -117,10 +125,19 @@ def as_model(model: type[Model], parsed: Any) -> Model:
     try:
         return model.model_validate(parsed)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "body"
-        message = _WORDS.get(first["type"]) or _SHOULD.sub("must ", first["msg"].removeprefix("Value error, "))
-        raise invalid(field, f"`{field}`: {message[0].lower()}{message[1:]}.".replace("..", ".")) from None
+        faults = error.errors(include_url=False, include_input=False, include_context=False)
+    for fault in faults:  # a misspelt field is also a missing one; its own name says more
+        if fault["type"] == "extra_forbidden" and (meant := _meant(fault["loc"], model)):
+            raise invalid(str(fault["loc"][0]), f"`{fault['loc'][0]}`: unknown field; is `{meant}` meant?")
+    field = ".".join(str(part) for part in faults[0]["loc"]) or "body"
+    words = _WORDS.get(faults[0]["type"]) or _SHOULD.sub("must ", faults[0]["msg"].removeprefix("Value error, "))
+    raise invalid(field, f"`{field}`: {words[0].lower()}{words[1:]}.".replace("..", "."))
+
+
+def _meant(where: tuple[int | str, ...], model: type[BaseModel]) -> str | None:
+    """The field that an unknown one looks like."""
+    names = {field.alias or name for name, field in model.model_fields.items()}
+    return next(iter(get_close_matches(str(where[0]), names, 1)), None) if len(where) == 1 else None
 
 
 _SHOULD = re.compile(r"^\w+ should ")

@@ -58,6 +58,10 @@ _ERROR = {
         {"error": "`to` must be a phone number like +14155550123 (E.164).", "code": "invalid_number", "field": "to"}
     ],
 }
+_ABOUT = """Phone calls conducted by an AI agent, paid by the connected minute.
+
+Money is in milli-cents: 100,000 are a dollar. Times are ISO 8601 in UTC. Every answer names its request in the header
+`Request-Id`; tell it to support. Errors are `{"error": "<sentence>", "code": "<snake_case>"}`, explained at /docs/errors."""
 _KNOW_WHEN = {"rate_limited", "too_many_codes", "topup_rate_limited"}
 """Refusals that say when to come back."""
 
@@ -126,7 +130,7 @@ def describe(app: Quart) -> dict[str, Any]:
             path[method.lower()] = _operation(view, rule.rule, schemas)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "CallingBox", "version": "1", "description": "Phone calls conducted by an AI agent."},
+        "info": {"title": "CallingBox", "version": "1", "description": _ABOUT},
         "security": [{"key": []}],
         "paths": paths,
         "webhooks": webhooks,

@@ -32,6 +32,8 @@ class Order(BaseModel, extra="forbid"):
         ({"to": "a", "lines": "x"}, "`lines`: must be a list."),
         ({"to": "a", "is_gift": "perhaps"}, "`is_gift`: must be true or false."),
         ({"to": "a", "colour": "red"}, "`colour`: unknown field."),
+        ({"too": "a"}, "`too`: unknown field; is `to` meant?"),
+        ({"to": "a", "peices": 2}, "`peices`: unknown field; is `pieces` meant?"),
         (["to"], "The body must be a JSON object."),
     ],
 )

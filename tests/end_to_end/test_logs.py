@@ -77,6 +77,7 @@ def breakage(url: str, key: str, database: Path) -> None:
     with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=40) as client:
         answer = client.post("/v1/calls", json={"to": CALLEE, "prompt": PROMPT})
         assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+        assert answer.headers["Request-Id"] in answer.json()["error"]  # what support finds the line of the log by
         form = {"CallSid": "CA" + "2" * 32, "To": NUMBER, "From": CALLER, "CallStatus": "ringing"}
         path = "/webhooks/twilio/voice"
         signature = RequestValidator(SIMULATED_SECRET).compute_signature(url + path, form)

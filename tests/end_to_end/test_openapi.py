@@ -202,6 +202,12 @@ def test_the_reference_shows_every_operation_and_event_and_leads_to_each_code(si
         assert kind.do.partition("`")[0].replace("'", "&#39;") in errors
 
 
+@pytest.mark.parametrize("path", ["/v1/billing/wallet", "/v1/calls/x", "/v2/calls", "/docs", "/healthz"])
+def test_every_answer_names_its_request(site: Site, path: str) -> None:
+    given = {httpx.get(f"{site.url}{path}", headers={"Authorization": key}).headers["Request-Id"] for key in ("a", "b")}
+    assert len(given) == 2
+
+
 def test_an_error_leads_to_its_explanation(site: Site) -> None:
     refusal = httpx.get(f"{site.url}/v1/calls/x", headers={"Authorization": f"Bearer {site.api_key}"})
     assert refusal.headers["Link"] == '</docs/errors#not_found>; rel="help"'
