@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, TypeAdapter
 from quart import Quart
 
+from config import glossary
 from config.codes import CODES
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -58,10 +59,11 @@ _ERROR = {
         {"error": "`to` must be a phone number like +14155550123 (E.164).", "code": "invalid_number", "field": "to"}
     ],
 }
-_ABOUT = """Phone calls conducted by an AI agent, paid by the connected minute.
+_ABOUT = f"""Phone calls conducted by an AI agent, paid by the connected minute.
 
 Money is in milli-cents: 100,000 are a dollar. Times are ISO 8601 in UTC. Every answer names its request in the header
-`Request-Id`; tell it to support. Errors are `{"error": "<sentence>", "code": "<snake_case>"}`, explained at /docs/errors."""
+`Request-Id`; tell it to support. Errors are `{{"error": "<sentence>", "code": "<snake_case>"}}`, explained at
+{ERRORS_PAGE}."""
 _KNOW_WHEN = {"rate_limited", "too_many_codes", "topup_rate_limited"}
 """Refusals that say when to come back."""
 
@@ -128,9 +130,13 @@ def describe(app: Quart) -> dict[str, Any]:
         path = paths.setdefault(_CONVERTER.sub(r"{\1}", rule.rule), {})
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             path[method.lower()] = _operation(view, rule.rule, schemas)
+    for name, schema in schemas.items():
+        for field, described in schema.get("properties", {}).items():
+            described.setdefault("description", glossary.meaning(field, name))
     return {
         "openapi": "3.1.0",
         "info": {"title": "CallingBox", "version": "1", "description": _ABOUT},
+        "servers": [{"url": app.extensions["settings"].public_base_url}],
         "security": [{"key": []}],
         "paths": paths,
         "webhooks": webhooks,
@@ -148,6 +154,7 @@ def _operation(view: Callable[..., Any], rule: str, schemas: dict[str, Any]) -> 
     parameters = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
     if (query := getattr(view, "asks", None)) is not None:
         parameters += _query_parameters(query)
+    parameters = [{**each, "description": glossary.meaning(str(each["name"]), view.__name__)} for each in parameters]
     if (header := getattr(view, "hears", None)) is not None:
         parameters.append(header)
     operation: dict[str, Any] = {
@@ -246,12 +253,18 @@ def _schema(schemas: dict[str, Any], shape: Any, mode: Literal["validation", "se
     schema = TypeAdapter(shape).json_schema(ref_template=_REF + "{model}", mode=mode)
     for name, found in schema.pop("$defs", {}).items():
         assert schemas.setdefault(name, found).items() >= found.items(), f"two shapes are called {name}"
-    if "examples" not in schema:
-        schema["examples"] = [_example(schema, schemas, whole=mode == "serialization")]
+    example = _example(schema, schemas, whole=mode == "serialization")
+    schema["examples"] = [_what_must_be_first(example, schema) if isinstance(example, dict) else example]
     if not (inspect.isclass(shape) and issubclass(shape, BaseModel)):
         return schema
     schemas[shape.__name__] = schema
     return {"$ref": f"{_REF}{shape.__name__}"}
+
+
+def _what_must_be_first(example: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Whoever reads an example looks for what must be said."""
+    names = [*schema.get("required", ()), *schema.get("properties", ())]
+    return {name: example[name] for name in dict.fromkeys(names) if name in example}
 
 
 _PLAIN = {"string": "", "integer": 0, "number": 0, "boolean": True, "array": [], "object": {}, "null": None}

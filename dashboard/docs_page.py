@@ -4,7 +4,8 @@ Invariant: they show exactly what `/openapi.json` and the table of codes say.
 """
 
 import json
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -43,15 +44,38 @@ def _reference() -> dict[str, Any]:
         codes = [code for response in operation["responses"].values() for code in _codes_in(response)]
         given = {status: each for status, each in operation["responses"].items() if not _codes_in(each)}
         shown = {"method": method, "path": path, "codes": codes, "given": given, **operation}
+        shown["curl"] = curl(method, path, operation, _document()["components"]["schemas"])
         groups.setdefault(operation["tags"][0], []).append(shown)
     return {
-        "groups": groups,
+        "groups": {name: groups[name] for name in sorted(groups, key=_place)},
         "events": {name: sent["post"] for name, sent in _document()["webhooks"].items()},
         "schemas": _document()["components"]["schemas"],
         "errors_url": ERRORS_PAGE,
         "pretty": partial(json.dumps, indent=2, ensure_ascii=False),
         "api_url": settings().public_base_url,
     }
+
+
+_FIRST, _LAST = ("calls", "agents", "numbers", "batches", "webhook endpoints", "webhook deliveries"), ("service",)
+
+
+def _place(group: str) -> tuple[bool, int, str]:
+    """What is looked for most comes first."""
+    return group in _LAST, _FIRST.index(group) if group in _FIRST else len(_FIRST), group
+
+
+def curl(method: str, path: str, operation: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
+    """The operation as a line for a shell: what must be said and is not known in capitals, its body the example."""
+    address = "/".join(part.strip("{}").upper() if part.startswith("{") else part for part in path.split("/"))
+    body = operation.get("requestBody")
+    is_said = method != "GET" and (method != "POST" or body is None)
+    words = [f'curl -s {f"-X {method} " if is_said else ""}"$CALLINGBOX_BASE_URL{address}"']
+    if operation.get("security") != []:
+        words.append('-H "Authorization: Bearer $CALLINGBOX_API_KEY"')
+    if body is not None:
+        name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        words.append(f"-d {shlex.quote(json.dumps(schemas[name]['examples'][0], ensure_ascii=False))}")
+    return " \\\n  ".join(words)
 
 
 def _explained() -> dict[str, Any]:

@@ -31,7 +31,7 @@ from voice.agents import (
 )
 from voice.dialling import NotDiallable, check_number
 from voice.numbers import active_number_objects
-from voice.tool_shapes import Returns, Tools, check_addresses, tools_as_kept
+from voice.tool_shapes import TOOL_EXAMPLE, Returns, Tools, check_addresses, tools_as_kept
 
 LONGEST_TEXT, LONGEST_SENTENCE, MOST_NUMBERS = 20_000, 1_000, 100
 SHORTEST_SILENCE_SECONDS, LONGEST_SILENCE_SECONDS = 3, 120
@@ -72,20 +72,32 @@ class AgentFields(BaseModel, extra="forbid"):
         return {name: DEFAULTS.get(name) if value is None else value for name, value in blank.items()}
 
 
-class CreateAgentBody(AgentFields):
+EXAMPLE = {
+    "name": "Bookings",
+    "type": "outbound",
+    "instructions": "Offer free times on Tuesday.",
+    "returns": {"booked": "boolean", "when": "string"},
+    "tools": [TOOL_EXAMPLE],
+}
+
+
+class CreateAgentBody(AgentFields, json_schema_extra={"examples": [EXAMPLE]}):
     """`POST /v1/agents`."""
 
-    name: Annotated[AgentName, Field(examples=["Bookings"])]
+    name: AgentName
     type: Literal["inbound", "outbound"]
 
     def values(self) -> dict[str, Any]:
         return {**super().values(), "type": self.type}
 
 
-class ChangeAgentBody(AgentFields):
+CHANGE = {"instructions": "Offer free times on Wednesday.", "voicemail_action": "leave_message"}
+
+
+class ChangeAgentBody(AgentFields, json_schema_extra={"examples": [CHANGE]}):
     """`PATCH /v1/agents/{id}`: what is not given stays. `number_ids` replaces all of its numbers."""
 
-    name: Annotated[AgentName | None, Field(examples=["Bookings"])] = None
+    name: AgentName | None = None
     type: Literal["inbound", "outbound"] | None = None
 
 

@@ -27,7 +27,14 @@ EXAMPLE = "to,name,appointment\n+14155550123,Ann,Tuesday at 10\n+14155550124,Ben
 NUMERIC = ("max_duration_seconds", "max_concurrent", "calls_per_second")
 
 
-class CreateBatchBody(BatchTerms):
+JSON_EXAMPLE = {
+    "prompt": "Remind them of their appointment.",
+    "calls": [{"to": "+14155550130", "context": {"name": "Ann", "appointment": "Tuesday at 10"}}],
+    "retry": {"outcomes": ["no_answer", "busy"], "attempts": 3, "wait_seconds": 900},
+}
+
+
+class CreateBatchBody(BatchTerms, json_schema_extra={"examples": [JSON_EXAMPLE]}):
     """`POST /v1/batches`: how to call, and whom. Each of `calls` has `to` and `context`."""
 
     calls: Annotated[list[BatchCall], Field(min_length=1, max_length=MOST_CALLS, examples=[[{"to": "+14155550123"}]])]

@@ -68,7 +68,15 @@ class CallTerms(BaseModel, extra="forbid"):
         return {**shown, "tools": tools_as_kept(self.tools), "result_status": result_status}
 
 
-class CreateCallBody(CallTerms):
+EXAMPLE = {
+    "to": "+14155550130",
+    "prompt": "Ask whether Tuesday at ten suits.",
+    "returns": {"suits": "boolean"},
+    "max_duration_seconds": 600,
+}
+
+
+class CreateCallBody(CallTerms, json_schema_extra={"examples": [EXAMPLE]}):
     """`POST /v1/calls`. `to` and `from_number` are E.164."""
 
     to: StrictStr = Field(examples=["+14155550123"], max_length=32)

@@ -48,11 +48,14 @@ class PurchaseBody(BaseModel, extra="forbid"):
     phone_number: E164 = Field(examples=["+14155550150"])
 
 
-class InboundBody(BaseModel, extra="forbid"):
+INBOUND_EXAMPLE = {"enabled": True, "prompt": "Take a message.", "returns": {"message": "string"}}
+
+
+class InboundBody(BaseModel, extra="forbid", json_schema_extra={"examples": [INBOUND_EXAMPLE]}):
     """Full replace: what is not given is cleared, and the default agent's takes its place."""
 
     enabled: StrictBool
-    prompt: LongText | None = Field(None, examples=["Take a message."])
+    prompt: LongText | None = None
     returns: Returns | None = None
     webhook_url: Annotated[StrictStr, StringConstraints(max_length=LONGEST_URL)] | None = None
     language: Language | None = None

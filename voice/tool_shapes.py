@@ -138,7 +138,7 @@ def _distinct(tools: "list[HttpTool | BuiltinTool]") -> "list[HttpTool | Builtin
 
 
 Tool = Annotated[HttpTool | BuiltinTool, Field(discriminator="type")]
-_EXAMPLE = {
+TOOL_EXAMPLE = {
     "type": "http",
     "name": "find_slots",
     "description": "Free times on a day.",
@@ -146,7 +146,7 @@ _EXAMPLE = {
     "url": "https://example.com/slots",
     "parameters": {"type": "object", "properties": {"day": {"type": "string"}}, "required": ["day"]},
 }
-Tools = Annotated[list[Tool], Field(max_length=MOST_TOOLS, examples=[[_EXAMPLE]]), AfterValidator(_distinct)]
+Tools = Annotated[list[Tool], Field(max_length=MOST_TOOLS, examples=[[TOOL_EXAMPLE]]), AfterValidator(_distinct)]
 
 
 def tools_as_kept(tools: "list[HttpTool | BuiltinTool] | None") -> list[dict[str, Any]] | None:

@@ -1,9 +1,13 @@
 """The API's own description: it is complete, real answers keep to it, and people can read it offline."""
 
 import ast
+import html
 import json
+import os
 import re
+import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ from accounts.events import EVENT_TYPES, TEST_EVENT
 from config.app import create_app
 from config.codes import CODES
 from config.errors import ApiError
+from config.glossary import FIELDS
 from tests.described import fault_of, validator_of
 from tests.end_to_end.conftest import Site
 from tests.servers import ROOT, settings_of
@@ -91,6 +96,19 @@ def test_every_body_and_answer_has_an_example_that_fits(document: Any) -> None:
             assert fault_of(validator_of(document, schema), example) is None, f"{method} {path}: {example}"
             shown += 1
     assert shown > 50
+
+
+def test_every_field_and_parameter_says_what_it_means(document: Any) -> None:
+    schemas, unused = document["components"]["schemas"], set(FIELDS)
+    named = [(shape, *each) for shape, whole in schemas.items() for each in whole.get("properties", {}).items()]
+    named += [
+        (each["operationId"], one["name"], one) for *_, each in operations(document) for one in each["parameters"]
+    ]
+    assert len(named) > 400
+    for where, name, described in named:
+        assert str(described["description"]).endswith("."), f"{where}.{name} (see config/glossary.py)"
+        unused -= {f"{where}.{name}", name if f"{where}.{name}" not in FIELDS else ""}
+    assert unused == set()
 
 
 def test_every_event_that_is_sent_is_described_with_its_headers_and_an_example_that_fits(document: Any) -> None:
@@ -187,6 +205,21 @@ def test_the_reference_can_be_read_without_a_network_or_a_script(site: Site, doc
     elsewhere = re.findall(r"""(?:src|href|action)=["']?((?:https?:)?//[^"'> ]+)""", page.text)
     assert elsewhere == []
     assert "<script" not in page.text
+
+
+def test_every_command_of_the_reference_is_one_that_a_shell_and_the_api_understand(site: Site) -> None:
+    made = site.installed.run("org", "create", "C", "--email", "c@example.com", "--password", "long enough").stdout
+    environment = {"PATH": os.environ["PATH"], "CALLINGBOX_BASE_URL": site.url}
+    environment["CALLINGBOX_API_KEY"] = json.loads(made)["api_key"]
+    commands = re.findall(r"<code>(curl .*?)</code></pre>", httpx.get(f"{site.url}/docs").text, re.DOTALL)
+    answers: Counter[str] = Counter()
+    for command in map(html.unescape, commands):
+        done = subprocess.run(["sh", "-ec", command], env=environment, capture_output=True, timeout=60, check=True)
+        answer = json.loads(done.stdout)
+        answers[answer["code"] if "error" in answer else "done"] += 1
+    assert len(commands) > 50
+    assert answers["done"] > 20
+    assert set(answers) == {"done", "not_found", "no_number"}, answers  # it has neither those ids nor a number
 
 
 def test_the_reference_shows_every_operation_and_event_and_leads_to_each_code(site: Site, document: Any) -> None:
