@@ -60,7 +60,8 @@ def demo(settings: Settings, port: int, prepare: Callable[[Settings], None]) -> 
     prepare(settings)
     with simulator_for(settings, "--speed", str(SPEED)) as simulator:
         if simulator is None:
-            raise click.ClickException(f"{settings.carrier_base_url} is taken by something else; end it and try again")
+            advice = "end it, or set TWILIO_API_BASE_URL=http://127.0.0.1:8011"
+            raise click.ClickException(f"{settings.carrier_base_url} is taken by something else; {advice}")
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             tenant = runner.run(_tenant(settings))
             runner.run(introduce_numbers(settings))

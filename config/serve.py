@@ -6,6 +6,7 @@ Invariant: a signal to stop lets accepted work finish; the simulator, where one 
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -143,6 +144,9 @@ def simulator_for(settings: Settings, *arguments: str) -> Iterator[Simulator | N
         yield None
         return
     found = _probe(settings)
+    if found is not None and os.environ.get("SIMULATOR_SCENARIO"):
+        said = f"the simulated network at {found.url} was running already, without SIMULATOR_SCENARIO"
+        click.echo(f"callingbox-server: {said}; end what started it first", err=True)
     if found is not None or not _is_free(settings.carrier_base_url):
         _introduce_bank(settings, found)
         yield found

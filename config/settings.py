@@ -193,6 +193,11 @@ class Settings(BaseSettings):
         return bool(self.twilio_account_sid) and not self.twilio_api_base_url
 
     @property
+    def simulator_url(self) -> str:
+        """Of the simulated network, and of bank and model beside it."""
+        return (self.simulated_network and self.twilio_api_base_url) or SIMULATOR_URL
+
+    @property
     def simulated_bank(self) -> bool:
         """No Stripe key: the bank is the simulator on loopback."""
         return not self.stripe_secret_key.get_secret_value()
@@ -212,7 +217,7 @@ class Settings(BaseSettings):
 
     @property
     def bank_base_url(self) -> str:
-        return self.stripe_api_base_url or (f"{SIMULATOR_URL}/stripe" if self.simulated_bank else STRIPE_API_URL)
+        return self.stripe_api_base_url or (f"{self.simulator_url}/stripe" if self.simulated_bank else STRIPE_API_URL)
 
     @property
     def checkout_origin(self) -> str:
@@ -232,7 +237,7 @@ class Settings(BaseSettings):
         """Of the language model: as set, else OpenAI's own with a key, else the simulator's. Empty: there is none."""
         if self.openai_base_url or self.openai_api_key.get_secret_value():
             return self.openai_base_url or OPENAI_API_URL
-        return f"{SIMULATOR_URL}/openai/v1" if self.simulated_network else ""
+        return f"{self.simulator_url}/openai/v1" if self.simulated_network else ""
 
     @property
     def has_model(self) -> bool:
@@ -249,7 +254,7 @@ class Settings(BaseSettings):
 
     @property
     def carrier_base_url(self) -> str:
-        return self.twilio_api_base_url or (SIMULATOR_URL if self.simulated_network else TWILIO_API_URL)
+        return self.simulator_url if self.simulated_network else self.twilio_api_base_url or TWILIO_API_URL
 
     @property
     def mail_url(self) -> str:

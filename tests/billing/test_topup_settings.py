@@ -52,6 +52,13 @@ def test_without_any_key_the_simulated_bank_takes_the_money() -> None:
     assert settings.bank_webhook_secrets == ("whsec_simulated",)
 
 
+def test_bank_and_model_are_where_the_simulated_network_is() -> None:
+    settings = settings_of({"TWILIO_API_BASE_URL": "http://127.0.0.1:8011"})
+    assert settings.carrier_base_url == "http://127.0.0.1:8011"
+    assert settings.bank_base_url == "http://127.0.0.1:8011/stripe"
+    assert settings.model_base_url == "http://127.0.0.1:8011/openai/v1"
+
+
 def test_beside_real_telephones_there_is_no_simulated_bank() -> None:
     """Its secret is public: whoever knows it could sign events for credit that buys real calls."""
     settings = with_(LIVE, STRIPE_SECRET_KEY=None, STRIPE_WEBHOOK_SECRETS=None)

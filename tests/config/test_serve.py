@@ -1,8 +1,11 @@
-"""How the server keeps connections."""
+"""How the server keeps connections, and the simulated network that it finds."""
 
+import pytest
 from hypercorn.config import Config
 
+from config import serve
 from config.serve import HYPERCORN
+from tests.servers import settings_of
 from voice.conversation.silence import HOLD_CHECK_MS
 
 
@@ -11,3 +14,14 @@ def test_a_socket_stays_open_while_a_caller_who_said_hold_on_is_silent() -> None
     silent_seconds = Config.from_toml(HYPERCORN).read_timeout
     assert silent_seconds is not None
     assert silent_seconds > HOLD_CHECK_MS / 1000 + 30
+
+
+def test_a_scenario_that_has_no_effect_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    running = serve.Simulator("http://127.0.0.1:9", 1.0)
+    monkeypatch.setattr(serve, "_probe", lambda settings: running)
+    monkeypatch.setenv("SIMULATOR_SCENARIO", "scenario.yaml")
+    with serve.simulator_for(settings_of({})) as found:
+        assert found == running
+    assert "without SIMULATOR_SCENARIO" in capsys.readouterr().err
