@@ -156,6 +156,11 @@ def _add_reading(server: MCPServer[Any], api: Api) -> None:
         return await api.request(context, "GET", "/v1/calls", params=query)
 
     @server.tool(annotations=READS)
+    async def list_agents(context: Context) -> dict[str, Any]:
+        """Agents that place calls: id, name, instructions, what they find out."""
+        return await api.request(context, "GET", "/v1/agents", params={"type": "outbound"})
+
+    @server.tool(annotations=READS)
     async def get_wallet(context: Context) -> dict[str, Any]:
         """The account's balance, what live calls hold of it, and the limits of the account and of this API key."""
         wallet = await api.request(context, "GET", "/v1/billing/wallet")

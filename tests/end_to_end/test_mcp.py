@@ -25,6 +25,7 @@ TOOLS = {
     "get_transcript",
     "get_receipt",
     "list_calls",
+    "list_agents",
     "get_wallet",
 }
 
@@ -121,6 +122,17 @@ async def test_a_key_without_a_cap_places_no_call_and_is_told_how_to_get_one(
         assert "has no cap" in message
         assert "limits set ORG_ID --key" in message
         assert await used(client, "list_calls", limit=1) == before
+
+
+async def test_an_agent_is_found_by_its_name_and_calls(site: Site, served: str) -> None:
+    with httpx.Client(base_url=site.url, headers={"Authorization": f"Bearer {site.api_key}"}) as owner:
+        numbers = [each["id"] for each in owner.get("/v1/numbers").json()["data"]]
+        about = {"name": "Larkspur", "type": "outbound", "number_ids": numbers[-1:], "returns": {"suits": "boolean"}}
+        assert owner.post("/v1/agents", json={**about, "instructions": "Ask whether Tuesday suits."}).is_success
+    async with over_http(served, new_key(site, daily_cap_milli_cents=400_000)) as client:
+        [agent] = [each for each in (await used(client, "list_agents"))["data"] if each["name"] == "Larkspur"]
+        call = await used(client, "place_call", to=HUMAN, agent_id=agent["id"], max_duration_seconds=600)
+        assert (call["agent_id"], call["status"]) == (agent["id"], "completed")
 
 
 async def test_what_the_api_refuses_is_said_in_its_own_words(site: Site, served: str) -> None:
