@@ -21,11 +21,15 @@ from typing import Any
 import click
 import httpx
 import pytest
+import yaml
 from pydantic import TypeAdapter
 
 from accounts.events import EVENT_TYPES, TEST_EVENT
 from config.cli import main
 from config.settings import Settings
+from simulator.faults import FaultPlan
+from simulator.scenario import parse
+from simulator.scripts import MAGIC, PRESETS, REFUSED
 from tests.end_to_end.conftest import Site
 from tests.servers import BIN, ROOT, free_port, installation, network_process
 from voice.tool_shapes import Tools
@@ -39,7 +43,9 @@ PATIENCE_SECONDS = 120
 NOT_RUN = {"make test": "it is what runs this"}
 """Commands of blocks that are only checked for being there, and why."""
 LIVE, BATCHES, WATCHED = "callingbox-server migrate", "curl $CALLINGBOX_BASE_URL/v1/batches", "callingbox-server batch"
-RUN_HERE = ("make run", "export", LIVE, BATCHES, WATCHED)
+HEARD, ONCE = "curl -s $CALLINGBOX_BASE_URL/v1/webhook_endpoints", "curl -s $CALLINGBOX_BASE_URL/v1/calls -H"
+BANK = "curl -s http://127.0.0.1:8010/_sim/stripe"
+RUN_HERE = ("make run", "export", LIVE, BATCHES, WATCHED, HEARD, ONCE, BANK)
 """How each block begins."""
 LARGEST_PICTURE_BYTES = 150_000
 
@@ -148,9 +154,9 @@ def receipt_of_the_four_lines(url: str, key: str) -> None:
     assert typed(f"{export}\n{wallet}")["held_milli_cents"] == 0
 
 
-def typed(lines: str) -> Any:
+def typed(lines: str, environment: dict[str, str] | None = None) -> Any:
     """What a shell prints, which is JSON."""
-    done = subprocess.run(["sh", "-ec", lines], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(["sh", "-ec", lines], env=environment, capture_output=True, text=True, timeout=60, check=True)
     return json.loads(done.stdout)
 
 
@@ -218,12 +224,58 @@ def test_batches_are_made_and_watched_and_paused_as_the_page_of_the_api_says(sit
 # -- the customer's own server ----------------------------------------------------------------------------------------
 
 
-def code_of(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", text_of(ROOT / "docs/integrating.md"), re.MULTILINE | re.DOTALL)
+def code_of(language: str, page: str = "integrating") -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text_of(ROOT / f"docs/{page}.md"), re.MULTILINE | re.DOTALL)
+
+
+def test_the_first_steps_in_python_place_a_call_and_receive_what_is_signed(tmp_path: Path) -> None:
+    caller, receiver, _ = code_of("python")
+    port = str(free_port())
+    with (
+        network_process(tmp_path) as network_url,
+        installation(tmp_path, network_url, ALLOW_PRIVATE_URLS="true") as made,
+    ):
+        org = json.loads(made.run("org", "create", "P", "--email", "p@example.com", "--password", "long enough").stdout)
+        made.run("number", "import", org["org_id"], "+14155550123")
+        made.start()
+        environment = {"PATH": f"{BIN}:{os.environ['PATH']}", "CALLINGBOX_BASE_URL": made.url}
+        environment["CALLINGBOX_API_KEY"] = org["api_key"]
+        add, test = block_with(HEARD)
+        endpoint = typed(add.replace("8030", port), environment)
+        environment["SIGNING_SECRET"] = endpoint["signing_secret"]
+        program = [str(BIN / "python"), "-c", receiver.replace("8030", port)]
+        with subprocess.Popen(program, env=environment, stdout=-1, stderr=subprocess.STDOUT, text=True) as hearing:
+            try:
+                assert answer_to_a_forgery(f"http://127.0.0.1:{port}") == 400
+                assert typed(test.replace("ENDPOINT_ID", endpoint["id"]), environment)["event_type"] == TEST_EVENT
+                read_until(hearing, TEST_EVENT)
+                once = "\n".join(block_with(ONCE))
+                assert typed(once, environment)["id"] == typed(once, environment)["id"]
+                read_until(hearing, "call.voicemail")
+                done = subprocess.run(
+                    [*program[:2], caller], env=environment, capture_output=True, text=True, timeout=60
+                )
+                assert re.fullmatch(r"completed \{'suits': (True|False|None)\} \d+\n", done.stdout), done
+                read_until(hearing, "call.completed")
+            finally:
+                hearing.kill()
+        [refused] = block_with(BANK)
+        assert typed(refused.replace("http://127.0.0.1:8010", network_url), environment) is not None
+
+
+def answer_to_a_forgery(url: str) -> int:
+    """Of a server that has just been started."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return httpx.post(url, headers={"CallingBox-Signature": "t=1,v1=2"}).status_code
+        except httpx.TransportError:
+            assert time.monotonic() < until
+            time.sleep(0.1)
 
 
 def test_the_check_of_signatures_believes_what_we_sign_and_nothing_else() -> None:
-    [program] = code_of("python")
+    *_, program = code_of("python")
     names: dict[str, Any] = {}
     exec(program, names)
     body, now = b'{"type": "call.completed"}', int(time.time())
@@ -241,6 +293,26 @@ def test_the_event_and_the_tools_that_are_shown_are_such_and_every_event_is_name
     assert [
         name for name in (*EVENT_TYPES, TEST_EVENT) if f"`{name}`" not in text_of(ROOT / "docs/integrating.md")
     ] == []
+
+
+# -- the simulated network --------------------------------------------------------------------------------------------
+
+
+def test_the_scenario_of_the_page_is_one_and_every_outcome_fault_and_number_is_named() -> None:
+    [scenario] = code_of("yaml", "developing")
+    assert parse(yaml.safe_load(scenario)).callees["+14155550123"].ends == "busy"
+    page = text_of(ROOT / "docs/developing.md")
+    assert [name for name in (*PRESETS, *FaultPlan.__struct_fields__) if f"`{name}`" not in page] == []
+    first, last = re.findall(r"\| (\d{4}) – (\d{4}) \|", page)[0]
+    named = {*re.findall(r"\| (\d{4}) \|", page), *(f"{number:04}" for number in range(int(first), int(last) + 1))}
+    assert named == {*MAGIC, *REFUSED}
+
+
+def test_what_assistants_are_told_starts_a_command_that_is_there() -> None:
+    [told] = map(json.loads, code_of("json", "developing"))
+    server = told["mcpServers"]["callingbox"]
+    assert (Path(server["command"]).name, server["args"][0] in main.commands) == ("callingbox-server", True)
+    assert server["env"].keys() == {"CALLINGBOX_BASE_URL", "CALLINGBOX_API_KEY"}
 
 
 # -- what else is named -----------------------------------------------------------------------------------------------
@@ -340,7 +412,7 @@ def test_every_variable_is_one_that_is_read_and_every_one_that_is_read_is_named(
 
 def test_every_file_that_is_named_or_linked_is_there_and_pictures_are_small() -> None:
     for path in DOCUMENTS:
-        for link in re.findall(r"\]\(([^)#]+)\)|(?:src|srcset)=\"([^\"]+)\"", text_of(path)):
+        for link in re.findall(r"\]\(([^)#]+)(?:#[\w-]+)?\)|(?:src|srcset)=\"([^\"]+)\"", text_of(path)):
             target = next(filter(None, link))
             if not target.startswith("http"):
                 assert (path.parent / target).is_file(), f"{path.name}: {target}"
