@@ -134,7 +134,7 @@ def refusal(scope: Scope, limits: Limits, spent: Spent, hold: int, region: str |
     most = limits.max_concurrent_calls
     if most is not None and spent.open_calls >= most:
         message = (
-            f"{who} may have {most} calls at once and has {spent.open_calls} under way. "
+            f"{who} may have {most} {'call' if most == 1 else 'calls'} at once and has {spent.open_calls} under way. "
             f"Wait until one ends, or raise the limit {where}."
         )
         return Over(concurrent, message, {"max_concurrent_calls": most, "open_calls": spent.open_calls})

@@ -60,6 +60,9 @@ def test_a_refusal_says_the_figures_and_what_to_do() -> None:
         "Raise the cap under Spending limits on the Billing page, ask for a shorter call, or "
         "wait until tomorrow."
     )
+    over = refusal(Scope.ORGANISATION, Limits(max_concurrent_calls=1), Spent(open_calls=1), HOLD, "US", DAY)
+    assert over is not None
+    assert over.message.startswith("Your organisation may have 1 call at once and has 1 under way. Wait until one ends")
 
 
 PRICE, WANTED = 100_000, "+14155550160"
