@@ -1,7 +1,9 @@
 """The worker that turns events into deliveries and sends what is due.
 
 Invariant: nothing waits for a destination but its own deliveries. Attempts run side by side; each destination and
-each organisation has only so many places, and whoever has none left is passed over, not waited for.
+each organisation has only so many places, and whoever has none left is passed over, not waited for. A destination
+begins with few places and is given more as it answers quickly, so that all endpoints of an organisation together,
+however slow, leave places for those that are not.
 """
 
 import asyncio
@@ -35,7 +37,10 @@ TIMEOUT_SECONDS = 10.0
 KEPT_ANSWER_BYTES = 2_048
 ATTEMPTS_AT_ONCE = 500
 ATTEMPTS_OF_ONE_ORGANISATION = 60
-ATTEMPTS_AT_ONE_DESTINATION = 20
+FIRST_ATTEMPTS, ATTEMPTS_AT_ONE_DESTINATION = 2, 20
+"""At one destination at once: to begin with, and when it answers quickly."""
+QUICK_MS = 2_000
+MOST_REMEMBERED = 10_000
 RECORD_RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0)
 
 
@@ -52,6 +57,8 @@ class Sender:
     _freed: asyncio.Event = field(default_factory=asyncio.Event)
     _organisations: Counter[str] = field(default_factory=Counter)
     _destinations: Counter[str] = field(default_factory=Counter)
+    _places: dict[str, int] = field(default_factory=dict)
+    """Of destinations that answer quickly; the others have FIRST_ATTEMPTS."""
 
     async def run(self, tick_seconds: float = TICK_SECONDS) -> None:
         """Until cancelled; attempts under way go on (see `idle`)."""
@@ -114,7 +121,7 @@ class Sender:
     async def _due(self, limit: int) -> list[Mapping[str, Any]]:
         """The longest due first, without those for whom there is no place."""
         table = webhook_deliveries
-        full = [name for name, count in self._destinations.items() if count >= ATTEMPTS_AT_ONE_DESTINATION]
+        full = [name for name, count in self._destinations.items() if count >= self._places_at(name)]
         busy = [name for name, count in self._organisations.items() if count >= ATTEMPTS_OF_ONE_ORGANISATION]
         query = (
             select(table.c.id, table.c.org_id, table.c.endpoint_id, table.c.call_id, table.c.destination)
@@ -132,7 +139,7 @@ class Sender:
         for row in due:
             destination, org_id = row["destination"], row["org_id"]
             if (
-                self._destinations[destination] < ATTEMPTS_AT_ONE_DESTINATION
+                self._destinations[destination] < self._places_at(destination)
                 and self._organisations[org_id] < ATTEMPTS_OF_ONE_ORGANISATION
             ):
                 self._destinations[destination] += 1
@@ -147,7 +154,7 @@ class Sender:
         begun = 0
         for row, command, claim in zip(chosen, claims, results, strict=True):
             if isinstance(claim, Claim):
-                task = asyncio.create_task(self._attempt(command, claim))
+                task = asyncio.create_task(self._attempt(command, claim, row["destination"]))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
                 task.add_done_callback(lambda _, row=row: self._leave(row))  # type: ignore[misc]
@@ -163,7 +170,19 @@ class Sender:
                 del counter[name]
         self._freed.set()
 
-    async def _attempt(self, claimed: ClaimDelivery, claim: Claim) -> None:
+    def _places_at(self, destination: str) -> int:
+        return self._places.get(destination, FIRST_ATTEMPTS)
+
+    def _learn(self, destination: str, duration_ms: int) -> None:
+        """Whoever answers quickly holds no place for long, and may have twice as many."""
+        if duration_ms > QUICK_MS:
+            self._places.pop(destination, None)
+            return
+        if len(self._places) >= MOST_REMEMBERED:
+            self._places.clear()
+        self._places[destination] = min(2 * self._places_at(destination), ATTEMPTS_AT_ONE_DESTINATION)
+
+    async def _attempt(self, claimed: ClaimDelivery, claim: Claim, destination: str) -> None:
         try:
             async with self.database.read() as connection:
                 text = await connection.scalar(select(events.c.body).where(events.c.id == claim.event_id))
@@ -171,6 +190,7 @@ class Sender:
             log.warning("attempt_not_made", delivery_id=claimed.delivery_id, error=str(error))  # until its claim ends
             return
         attempt = await self._send(claim, claimed.call_id, str(text).encode())
+        self._learn(destination, attempt.duration_ms)
         await self._record(
             RecordAttempt(
                 claimed.delivery_id,

@@ -15,9 +15,9 @@ from tests.receiver import Receiver, receiving
 from tests.servers import BIN, Process, until
 from tests.webhooks.desk import Desk, opened_desk
 from webhooks.deliveries import Attempt, ClaimDelivery, RecordAttempt
-from webhooks.endpoints import DeleteEndpoint, RotateSecret, new_secret
+from webhooks.endpoints import MOST_ENDPOINTS, DeleteEndpoint, RotateSecret, new_secret
 from webhooks.schedule import RETRY_MS
-from webhooks.sender import ATTEMPTS_AT_ONE_DESTINATION
+from webhooks.sender import ATTEMPTS_AT_ONE_DESTINATION, FIRST_ATTEMPTS
 
 
 @pytest.fixture
@@ -204,22 +204,45 @@ async def test_what_a_bad_server_does_is_told(
     assert [request.path for request in receiver.received] == [f"/{manner}"]  # no redirect is followed
 
 
-async def test_a_failing_destination_delays_no_other(desk: Desk, receiver: Receiver) -> None:
+@pytest.mark.parametrize("hanging", [1, MOST_ENDPOINTS - 1])
+async def test_failing_destinations_delay_no_other_of_the_same_organisation(
+    sqlite_desk: Desk, receiver: Receiver, hanging: int
+) -> None:
+    desk = sqlite_desk
     desk.sender.timeout_seconds = 60  # longer than this test: whoever waits for it waits in vain
-    await desk.endpoint(f"{receiver.url}/hanging")
-    for _ in range(4 * ATTEMPTS_AT_ONE_DESTINATION):
+    for number in range(hanging):
+        await desk.endpoint(f"{receiver.url}/hanging/{number}")
+    for _ in range(2 * FIRST_ATTEMPTS):
         await desk.happen()
     await desk.endpoint(f"{receiver.url}/ok")
     await desk.happen()
     work = asyncio.create_task(desk.sender.run(tick_seconds=0.05))
     await until(lambda: receiver.types("/ok"), "the event")
-    await until(lambda: len(receiver.types("/hanging")) == ATTEMPTS_AT_ONE_DESTINATION, "its places")
+    await until(lambda: len(receiver.received) == hanging * FIRST_ATTEMPTS + 1, "their places")
     await asyncio.sleep(0.2)
-    assert len(receiver.types("/hanging")) == ATTEMPTS_AT_ONE_DESTINATION
+    assert len(receiver.received) == hanging * FIRST_ATTEMPTS + 1
     await desk.happen()
     await until(lambda: len(receiver.types("/ok")) == 2, "the next event")
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)
+
+
+async def test_who_answers_quickly_gets_more_at_once_and_who_hangs_does_not(
+    sqlite_desk: Desk, receiver: Receiver
+) -> None:
+    desk = sqlite_desk
+    await desk.endpoint(f"{receiver.url}/ok")
+    for _ in range(40):
+        await desk.happen()
+    await desk.work()
+    assert len(receiver.types("/ok")) == 40
+    desk.sender.timeout_seconds = 60
+    receiver.answers["/ok"] = "hanging"
+    for _ in range(2 * ATTEMPTS_AT_ONE_DESTINATION):
+        await desk.happen()
+    await desk.sender.fan_out()
+    await desk.sender.start_due()
+    await until(lambda: len(receiver.types("/ok")) == 40 + ATTEMPTS_AT_ONE_DESTINATION, "as many as it may get")
 
 
 async def test_an_event_is_sent_within_two_seconds(desk: Desk, receiver: Receiver) -> None:
