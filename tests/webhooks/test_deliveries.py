@@ -214,6 +214,7 @@ async def test_failing_destinations_delay_no_other_of_the_same_organisation(
         await desk.endpoint(f"{receiver.url}/hanging/{number}")
     for _ in range(2 * FIRST_ATTEMPTS):
         await desk.happen()
+    desk.clock.advance(1)  # an endpoint hears of what happens in the millisecond of its creation
     await desk.endpoint(f"{receiver.url}/ok")
     await desk.happen()
     work = asyncio.create_task(desk.sender.run(tick_seconds=0.05))
