@@ -147,5 +147,12 @@ def pages(house: Household) -> dict[str, str]:
     }
 
 
-OUTSIDE = {"login": "/login?next=/billing", "signup": "/signup", "forgot": "/forgot", "dead-link": "/verify?token=x"}
+OUTSIDE = {
+    "login": "/login?next=/billing",
+    "signup": "/signup",
+    "forgot": "/forgot",
+    "dead-link": "/verify?token=x",
+    "docs": "/docs",
+    "errors": "/docs/errors",
+}
 """What is seen without logging in."""

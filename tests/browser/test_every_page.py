@@ -53,11 +53,16 @@ def test_axe_finds_no_violation_on_any_page_and_nothing_is_wider_than_a_telephon
     assert not too_wide
 
 
-def test_axe_finds_no_violation_before_log_in(context: BrowserContext, product: Product) -> None:
+def test_nor_before_log_in(context: BrowserContext, product: Product) -> None:
     axe, page = Axe(), context.new_page()
     for name, path in OUTSIDE.items():
+        page.set_viewport_size({"width": 1280, "height": 800})
         page.goto(f"{product.url}{path}")
         assert not axe.violations(page), name
+        page.set_viewport_size({"width": 360, "height": 740})
+        page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+        over = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert over == 0, name
 
 
 def test_hostile_text_is_shown_as_text_everywhere(inside: BrowserContext, product: Product, house: Household) -> None:
