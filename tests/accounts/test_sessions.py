@@ -11,9 +11,10 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from accounts import passwords
+from accounts.members import RemoveMember
 from accounts.organisations import find_user
 from accounts.passwords import matches_in_thread
-from accounts.people import AskToReset, RemoveMember, SetPassword
+from accounts.people import AskToReset, SetPassword
 from accounts.tables import mails, users
 from config.clock import new_id
 from tests.databases import alter
