@@ -113,7 +113,7 @@ def our_fault(rows: Rows, call: Call, event: Event, transfer_id: str, now: int, 
     is_ours = call.twilio_call_sid in (None, getattr(event, "twilio_call_sid", None))
     if not policy.talks or not _is_completion(event) or not is_ours or call.final_status is not None:
         return call
-    if call.answered_at is None or now - call.answered_at < OPENS_WITHIN_MS or was_opened(rows, call.id):
+    if now - _answered_at(call, event, now) < OPENS_WITHIN_MS or was_opened(rows, call.id):
         return call
     observation = Observation(transfer_id, "platform", "failure", {"what": "no conversation was opened"})
     return move(rows, call, PlatformFailed(), observation, transfer_id, now, policy).call
@@ -121,6 +121,13 @@ def our_fault(rows: Rows, call: Call, event: Event, transfer_id: str, now: int, 
 
 def _is_completion(event: Event) -> bool:
     return isinstance(event, StatusReported | CarrierAsked) and event.status is CallStatus.COMPLETED
+
+
+def _answered_at(call: Call, event: Event, now: int) -> int:
+    """As we heard of it; where that was lost, so long ago as the carrier says that the call lasted."""
+    if call.answered_at is not None:
+        return call.answered_at
+    return max(call.created_at, now - 1000 * (getattr(event, "duration_seconds", None) or 0))
 
 
 def move(

@@ -13,7 +13,7 @@ import pytest
 from simulator.calls import Command
 from simulator.relay import RelaySession
 from tests.servers import until
-from tests.voice.stage import Sockets, Stage, close_code, hears, stage
+from tests.voice.stage import TO, Sockets, Stage, close_code, hears, stage
 from voice.relay import FLOODED, NOT_A_RELAY, REFUSED, SUPERSEDED
 
 GREETING = "This is an AI assistant."
@@ -230,4 +230,20 @@ async def test_a_call_nobody_could_be_on_is_free_even_if_the_carrier_says_nothin
     await on.server.callback("/webhooks/twilio/status", {**form, "CallStatus": "completed", "CallDuration": "6"})
     [call] = (await on.org.get("/v1/calls"))["data"]
     assert call["billing_reason"] == "free_platform_error"
+    await on.clean()
+
+
+async def test_a_call_nobody_could_be_on_is_free_though_its_answer_was_never_told(on: Stage) -> None:
+    """Only the verdict and the end arrive; the carrier says that it lasted a minute."""
+    on.script("phone")
+    on.network.faults = type(on.network.faults)(callback_lost=1.0, verdict_lost=1.0)
+    call = await on.org.call(TO)
+    sid, path = on.far_end().sid, f"/webhooks/twilio/calls/{call['id']}"
+    on.server.clock.advance(60)
+    verdict = {"CallSid": sid, "AnsweredBy": "human", "MachineDetectionDuration": "3200"}
+    await on.server.callback(f"{path}/verdict", verdict)
+    await on.server.callback(f"{path}/status", {"CallSid": sid, "CallStatus": "completed", "CallDuration": "50"})
+    over = await on.over(call)
+    assert (over["billing_reason"], over["billing_amount_milli_cents"]) == ("free_platform_error", 0)
+    assert (await on.org.get(f"/v1/calls/{call['id']}/receipt"))["confirmed"] is True
     await on.clean()
