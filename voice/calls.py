@@ -160,3 +160,17 @@ async def bound_sids(connection: AsyncConnection, sids: list[str]) -> set[str]:
     """Which of the carrier's ids belong to calls we know."""
     query = select(calls.c.twilio_call_sid).where(calls.c.twilio_call_sid.in_(sids))
     return {sid for sid in (await connection.execute(query)).scalars() if sid is not None}
+
+
+async def pair_is_being_dialled(connection: AsyncConnection, call: Call) -> bool:
+    """Whether another call between the same numbers waits for the answer to its dial."""
+    query = select(calls.c.id).where(
+        text(IS_LIVE),  # names the index
+        calls.c.org_id == call.org_id,
+        calls.c.status == CallStatus.QUEUED,
+        calls.c.dial_state == DialState.INTENDED,
+        calls.c.to_number == call.to_number,
+        calls.c.from_number == call.from_number,
+        calls.c.id != call.id,
+    )
+    return (await connection.execute(query.limit(1))).first() is not None

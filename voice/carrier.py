@@ -148,15 +148,17 @@ class Carrier:
         code, found = await self._ask(lambda: self._client.calls(sid).fetch_async())
         if code is not None:
             return CarrierForgot()
-        return _asked(found)
+        return _asked(sid, found)
 
     async def candidates(self, call: Call) -> Sequence[str]:
-        """Ids of the carrier's calls between these numbers since this one was dialled. Raises CarrierUnavailable."""
+        """Ids of the carrier's calls between these numbers since this one was dialled, but for legs of other calls.
+        Raises CarrierUnavailable."""
         _, found = await self._ask(
             lambda: self._client.calls.list_async(to=call.to_number, from_=call.from_number, limit=CANDIDATE_LIMIT)
         )
         since = (call.dial_began_at or call.created_at) - CLOCK_SKEW_MS
-        return [item.sid for item in found or () if item.date_created is None or _ms(item.date_created) >= since]
+        calls = (item for item in found or () if not item.parent_call_sid)
+        return [item.sid for item in calls if item.date_created is None or _ms(item.date_created) >= since]
 
     async def point_number_here(self, e164: str, *, create: bool) -> bool:
         """Set a number's webhooks to our addresses; with `create`, a number the account lacks is made (simulator).
@@ -272,11 +274,11 @@ def _refusal(error: Exception) -> DialRefused | DialUnanswered:
     return DialRefused("carrier_refused", f"The carrier refused this request (error {carrier_code}).", carrier_code)
 
 
-def _asked(found: Any) -> CarrierAsked:
+def _asked(sid: str, found: Any) -> CarrierAsked:
     status = CARRIER_STATUSES.get(str(found.status), CallStatus.QUEUED)
     duration = str(found.duration or "")
     return CarrierAsked(
-        twilio_call_sid=found.sid,
+        twilio_call_sid=sid,
         status=status,
         duration_seconds=int(duration) if duration.isdigit() and status.is_final else None,
         answered_by=CARRIER_VERDICTS.get(str(found.answered_by)),

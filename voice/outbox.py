@@ -15,11 +15,11 @@ from config.clock import Clock, new_id, now_ms
 from config.database import Database, Unavailable
 from config.door import Busy, Door, Down
 from voice.call import Call, Policy
-from voice.calls import bound_sids, find_any_call
+from voice.calls import bound_sids, find_any_call, pair_is_being_dialled
 from voice.carrier import OVER_CAPACITY, Carrier, CarrierUnavailable
 from voice.create_call import CreateCall
 from voice.effects import Alert, Ask, Dial, Effect, Extract, HangUp, LimitTime
-from voice.events import CarrierAsked, DialAccepted, DialNotFound, DialRefused, DialUnanswered, Event
+from voice.events import CarrierAsked, CarrierForgot, DialAccepted, DialNotFound, DialRefused, DialUnanswered, Event
 from voice.move_call import MoveCall, Observation
 from voice.outcomes import Moved
 
@@ -149,8 +149,9 @@ class Outbox:
         found = list(await self._carrier.candidates(call))
         async with self._database.read() as connection:
             taken = await bound_sids(connection, found)
+            is_disputed = await pair_is_being_dialled(connection, call)
         free = [sid for sid in found if sid not in taken]
-        return await self._carrier.fetch(free[0]) if len(free) == 1 else DialNotFound(len(free))
+        return await self._carrier.fetch(free[0]) if len(free) == 1 and not is_disputed else DialNotFound(len(free))
 
     async def _extract(self, call: Call) -> None:
         if self.extract is None:
@@ -189,7 +190,10 @@ def _dial_observation(outcome: DialAccepted | DialRefused | DialUnanswered) -> O
 
 
 def _asked_observation(event: Event) -> Observation | None:
-    """A final answer is evidence; anything else only says that the call goes on."""
+    """A final answer is evidence, and so is that the carrier knows no such call; anything else only says that the call
+    goes on."""
+    if isinstance(event, CarrierForgot):
+        return Observation(new_id(), "carrier", "status", {"status": "unknown"})
     if not isinstance(event, CarrierAsked) or not event.status.is_final:
         return None
     said = {

@@ -57,8 +57,9 @@ async def call_verdict(call_id: str) -> tuple[str, int]:
     if answered_by is None:
         raise invalid("AnsweredBy", "`AnsweredBy` is not a verdict the carrier documents.")
     detection_ms = number_in(form, "MachineDetectionDuration", LONGEST_DETECTION_MS)
-    event = VerdictReported(sid_of(form), answered_by, detection_ms)
-    await calls_service().hear(call_id, event, _observation("verdict", form))
+    if not form.get("ParentCallSid"):  # who picked up a child leg says nothing of the call
+        event = VerdictReported(sid_of(form), answered_by, detection_ms)
+        await calls_service().hear(call_id, event, _observation("verdict", form))
     return "", 204
 
 

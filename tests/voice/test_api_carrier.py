@@ -1,6 +1,7 @@
 """What the carrier may do to a request to dial, and what the customer then sees, pays and can rely on."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from quart import request
@@ -9,6 +10,7 @@ from config.settings import SIMULATED_ACCOUNT_SID
 from simulator.faults import FaultPlan
 from tests.servers import DOLLAR, Organisation, Server, free_port, running_network, running_server, until
 from tests.voice.test_api_calls import script
+from voice.call import Call
 
 TO = "+14155550123"
 
@@ -132,6 +134,8 @@ async def test_a_lost_call_whose_callbacks_are_lost_too_is_found_by_the_sweep(
     server: Server, dials: list[str], fault: str
 ) -> None:
     org = await server.organisation()
+    assert server.network is not None
+    server.network.clock.speed = 20.0  # so that the agent gets on the line
     script(server, "human")
     faults(server, **{fault: 1.0}, callback_lost=1.0, verdict_lost=1.0)
     call = await org.call(TO)
@@ -191,6 +195,71 @@ async def test_a_call_given_up_that_turns_out_to_exist_is_hung_up_and_free(serve
     assert await untouched(org)
 
 
+async def test_a_lost_call_is_not_taken_for_the_leg_of_another(server: Server) -> None:
+    org = await server.organisation()
+    script(server, "endless")
+    faults(server, create_error_made=1.0, callback_lost=1.0, verdict_lost=1.0)
+    call = await org.call(TO)
+    assert server.network is not None
+    [leg] = server.network.calls.values()
+    leg.parent_sid = "CA" + "9" * 32
+    server.clock.advance(31)
+    await server.sweep()
+    assert (await org.call_of(call))["status"] == "queued"
+    server.clock.advance(server.settings.sweep_silence_seconds)
+    await server.sweep()
+    assert (await org.call_of(call))["error_code"] == "dial_lost"
+
+
+async def test_a_lost_call_is_not_taken_for_another_whose_dial_is_under_way(
+    server: Server, dials: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process died before it dialled; the customer asks again, and the lookup comes before the answer to that."""
+    org = await server.organisation(credit=50 * DOLLAR)
+    script(server, "human")
+    outbox = server.app.extensions["calls"].outbox
+    with monkeypatch.context() as dying:
+        dying.setattr(outbox, "_start", lambda *effect: None)
+        asking = asyncio.create_task(org.api.post("/v1/calls", json={"to": TO}))
+        dead = await until(lambda: newest(org), "the call")
+        asking.cancel()
+    server.clock.advance(59)
+    faults(server, callback_lost=1.0, verdict_lost=1.0)
+    answered, asked = asyncio.Event(), asyncio.Event()
+    dial, carrier_says = outbox._carrier.dial, outbox._carrier_says
+
+    async def dial_slowly(call: Call, **wanted: Any) -> Any:
+        outcome = await dial(call, **wanted)
+        await answered.wait()
+        return outcome
+
+    async def asking_is_noticed(call: Call) -> Any:
+        said = await carrier_says(call)
+        asked.set()
+        return said
+
+    monkeypatch.setattr(outbox._carrier, "dial", dial_slowly)
+    monkeypatch.setattr(outbox, "_carrier_says", asking_is_noticed)
+    creating = asyncio.create_task(org.call(TO))
+    await until(lambda: server.network and server.network.calls, "the second call")
+    server.clock.advance(2)
+    sweeping = asyncio.create_task(server.sweep())
+    await asked.wait()
+    answered.set()
+    await sweeping
+    assert (await org.call_of(dead))["status"] == "queued"
+    assert (await creating)["status"] == "initiated"
+    server.clock.advance(server.settings.sweep_silence_seconds)
+    await server.sweep()
+    assert (await org.call_of(dead))["error_code"] == "dial_lost"
+    assert dials == [TO]
+
+
+async def newest(org: Organisation) -> Any:
+    found = (await org.get("/v1/calls"))["data"]
+    return found[0] if found else None
+
+
 async def test_while_a_call_is_unresolved_the_same_pair_must_wait(server: Server, dials: list[str]) -> None:
     org = await server.organisation(credit=50 * DOLLAR)
     await server.number(org, "+14155550101")
@@ -212,6 +281,8 @@ async def test_while_a_call_is_unresolved_the_same_pair_must_wait(server: Server
 
 async def test_a_carrier_that_cannot_be_asked_ends_nothing(server: Server) -> None:
     org = await server.organisation()
+    assert server.network is not None
+    server.network.clock.speed = 20.0  # so that the agent gets on the line
     script(server, "human")
     faults(server, callback_lost=1.0, verdict_lost=1.0)
     call = await org.call(TO)

@@ -237,6 +237,13 @@ async def test_a_child_leg_is_never_billed(dialled_on_sqlite: Dialled) -> None:
     assert await dialled_on_sqlite.told() == 0
 
 
+async def test_who_picked_up_a_child_leg_says_nothing_of_the_call(dialled_on_sqlite: Dialled) -> None:
+    form = {"CallSid": "CA" + "9" * 32, "ParentCallSid": dialled_on_sqlite.sid, **MACHINE}
+    assert (await dialled_on_sqlite.server.callback(dialled_on_sqlite.path("verdict"), form)).status_code == 204
+    assert (await dialled_on_sqlite.shown())["answered_by"] is None
+    assert await dialled_on_sqlite.told() == 0
+
+
 async def test_a_second_carrier_call_that_claims_to_be_ours_is_ended_and_free(dialled_on_sqlite: Dialled) -> None:
     form = {"CallSid": "CA" + "9" * 32, **STATUS["completed"]}
     answer = await dialled_on_sqlite.server.callback(dialled_on_sqlite.path("status"), form)
