@@ -90,6 +90,9 @@ CODES: Mapping[str, Code] = {
         "Your organisation has as many calls under way as it may have.",
         "Wait until one ends, or raise the limit on the Billing page.",
     ),
+    "carrier_forgot": Code(
+        (), "On a call: the carrier lost track of it. Nothing was charged.", "Nothing; or place the call again."
+    ),
     "country_not_allowed": Code(
         (400,),
         "This country or region may not be called, or no numbers are sold there.",
@@ -103,6 +106,12 @@ CODES: Mapping[str, Code] = {
     "dial_lost": Code((), "On a call: the carrier never confirmed it. Nothing was charged.", "Place the call again."),
     "duplicate_number": Code(
         (), "On a refused row of a batch: the number is on an earlier line already.", "Keep one of the lines."
+    ),
+    "ended_by_hand": Code(
+        (),
+        "On a call: whoever runs the server ended it, for example because the carrier no longer answers for it. "
+        "Nothing was charged.",
+        "Nothing; or place the call again.",
     ),
     "endpoint_disabled": Code((409,), "The webhook endpoint is disabled or deleted.", "Enable it first."),
     "http_error": Code((), "The request failed before it was understood.", "Check method, address and headers."),

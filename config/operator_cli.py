@@ -175,6 +175,40 @@ def backup(file: Path) -> None:
         raise click.ClickException(str(reason)) from None
 
 
+@click.group()
+def call() -> None:
+    """Calls."""
+
+
+@call.command("end")
+@click.argument("call_id")
+@reason_option
+@operator_option
+def call_end(call_id: str, reason: str, operator: str) -> None:
+    """End CALL_ID by hand: hang it up if it is still up, charge nothing, release its hold.
+
+    For a call that the carrier answers nothing about. `sweep` first: what it has an answer to is charged as it should.
+    """
+    from billing.operator_commands import OperatorAction
+    from config.clock import new_id
+    from voice.end_call import EndCall
+    from voice.outcomes import Moved
+
+    async def work(machinery: "Machinery") -> Any:
+        found = await machinery.calls.find(call_id)
+        if found is None:
+            raise click.ClickException(f"there is no call {call_id}")
+        action = OperatorAction(new_id(), operator, "call_end", call_id, reason, found.org_id)
+        result = await machinery.door.submit(EndCall(action, machinery.policy, new_id(), new_id()))
+        if not isinstance(result, Moved) or not result.new:
+            raise click.ClickException(f"call {call_id} has ended already")
+        ended = result.call
+        shown = ("status", "billing_reason", "reservation_status", "hold_milli_cents", "billing_amount_milli_cents")
+        return {"call_id": call_id, **{name: getattr(ended, name) for name in shown}}
+
+    _run(work)
+
+
 @click.command("list")
 @click.option("--email", help="Of the member with this address alone.")
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 1000))
@@ -236,7 +270,7 @@ def register(main: click.Group, org: click.Group) -> None:
 
     for command in (batch, limits, listen, replay):
         main.add_command(command)
-    for command in (backup, credit, topup, trail):
+    for command in (backup, call, credit, topup, trail):
         main.add_command(command)
     for command in (org_list, org_suspend, org_resume):
         org.add_command(command)

@@ -31,7 +31,11 @@ _DIAL_WORDS = {
     "refused": "Refused by the carrier",
     "none": "No answer from the carrier",
 }
-_OWN_WORDS = {"hangup": "Hang-up asked for", "failure": "Our fault: the agent could not speak"}
+_OWN_WORDS = {
+    "end": "Ended by hand",
+    "failure": "Our fault: the agent could not speak",
+    "hangup": "Hang-up asked for",
+}
 
 
 def spoken(

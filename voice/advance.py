@@ -20,6 +20,7 @@ from voice.events import (
     DialNotFound,
     DialRefused,
     DialUnanswered,
+    EndedByHand,
     Event,
     HangUpDelayed,
     HangUpRequested,
@@ -28,7 +29,7 @@ from voice.events import (
     TimePassed,
     VerdictReported,
 )
-from voice.schedule import next_hang_up_at, schedule, verdict_is_overdue
+from voice.schedule import next_hang_up_at, outlived_at, schedule, verdict_is_overdue
 from voice.settlement import decide
 from voice.vocabulary import CallStatus, DialState
 
@@ -36,6 +37,9 @@ MACHINE_LIMIT_MS = 120_000
 """A machine verdict makes the call free, so it may last this long and no longer."""
 OVERTIME_MS = 10_000
 """The carrier ends a call at its maximum; we do so this much later if it has not."""
+ENDED_BY_HAND = "ended_by_hand"
+FORGOTTEN_MESSAGE = "The carrier knows nothing of this call any more. Nothing was charged."
+ENDED_BY_HAND_MESSAGE = "This call was ended by hand. Nothing was charged."
 
 Decision = tuple[Call, tuple[Effect, ...]]
 
@@ -79,6 +83,10 @@ def fact_of(call: Call, event: Event, now: int, policy: Policy) -> Fact | None:
             )
         case CarrierForgot() if verdict_is_overdue(call, now, policy):
             return Fact(verdict_overdue=True)
+        case CarrierForgot() if call.may_ring and now >= outlived_at(call, policy):
+            return Fact(final_status=CallStatus.FAILED)  # it knows of no such call, and no call lasts so long
+        case EndedByHand() if not call.is_over:
+            return Fact(final_status=CallStatus.FAILED)
         case PlatformFailed():
             return Fact(platform_failed=True)
     return None
@@ -152,7 +160,21 @@ def _carrier_asked(call: Call, event: CarrierAsked, now: int, policy: Policy) ->
 
 def _carrier_forgot(call: Call, event: CarrierForgot, now: int, policy: Policy) -> Decision:
     alert = Alert("carrier_forgot", f"the carrier knows nothing of call {call.id} any more")
-    return _with_fact(_asked(call, now), fact_of(call, event, now, policy)), (alert,)
+    fact = fact_of(call, event, now, policy)
+    if fact is not None and fact.final_status is not None:
+        return _failed(_ended(call, fact, now, now, None), "carrier_forgot", FORGOTTEN_MESSAGE), (alert,)
+    return _with_fact(_asked(call, now), fact), (alert,)
+
+
+def _ended_by_hand(call: Call, event: EndedByHand, now: int, policy: Policy) -> Decision:
+    """Free, whatever the carrier says later. One whose dial is unresolved is hung up when it turns up."""
+    if call.is_over or call.dial_state in (DialState.REFUSED, DialState.LOST):
+        return call, ()
+    if call.twilio_call_sid is None:
+        return _give_up(call, DialState.LOST, ENDED_BY_HAND, ENDED_BY_HAND_MESSAGE, now), ()
+    hang_up = (HangUp(call.twilio_call_sid),) if call.final_status is None else ()
+    ended = _ended(call, fact_of(call, event, now, policy), now, now, None)
+    return _failed(ended, ENDED_BY_HAND, ENDED_BY_HAND_MESSAGE), hang_up
 
 
 def _hang_up_requested(call: Call, event: HangUpRequested, now: int, policy: Policy) -> Decision:
@@ -201,6 +223,7 @@ _HANDLERS: dict[type, Callable[[Call, Any, int, Policy], Decision]] = {
     HangUpRequested: _hang_up_requested,
     HangUpDelayed: _hang_up_delayed,
     PlatformFailed: _platform_failed,
+    EndedByHand: _ended_by_hand,
     TimePassed: _time_passed,
 }
 
@@ -293,6 +316,11 @@ def _ended(call: Call, fact: Fact | None, at: int, now: int, sip_code: str | Non
         )
         return _rise(replace(call, answered_at=answered), CallStatus.IN_PROGRESS, at)
     return call
+
+
+def _failed(call: Call, code: str, message: str) -> Call:
+    """The first reason stays."""
+    return call if call.error_code is not None else replace(call, error_code=code, error_message=message)
 
 
 def _said_by_sip(code: str | None) -> str | None:

@@ -30,11 +30,9 @@ from billing.tables import spending, transfers, usage, usage_days
 from billing.usage import DAY_MS, QUARTER_MS
 from voice.answering import TURNED_AWAY
 from voice.receipt import FACT_FIELDS, Decided, agrees, decisions
+from voice.schedule import LONGEST_QUEUE_MS
 from voice.tables import calls, evidence, numbers
 from voice.vocabulary import CallStatus, ReservationStatus
-
-LONGEST_QUEUE_MS = 24 * 3_600_000
-"""How long the carrier may keep a call before it dials; no hold outlives this and its call together."""
 
 _CALL = select(
     *(

@@ -51,7 +51,9 @@ class Fact:
 
 
 def add(evidence: Evidence, fact: Fact) -> Evidence:
-    """Fold one fact in. Commutative and idempotent: order and repetition of facts change nothing."""
+    """Fold one fact in. Idempotent, and commutative but for one thing: of two different free final statuses (a carrier
+    that contradicts itself) the first stays, as it is what the customer was told. Both cost nothing, so no charge
+    depends on the order of facts."""
     status = evidence.final_status
     if fact.final_status is not None and (status is None or status is CallStatus.COMPLETED):
         status = fact.final_status  # a free final status beats `completed`; between two free ones the first stays

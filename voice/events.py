@@ -91,6 +91,11 @@ class PlatformFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class EndedByHand:
+    """An operator vouches that the call is over, or wants it to be."""
+
+
+@dataclass(frozen=True, slots=True)
 class TimePassed:
     """Something the call waits for is due."""
 
@@ -107,5 +112,6 @@ Event = (
     | HangUpRequested
     | HangUpDelayed
     | PlatformFailed
+    | EndedByHand
     | TimePassed
 )

@@ -13,6 +13,8 @@ DIAL_STALE_MS = 60_000
 """A dial still only intended after this long died with its process: it has become unknown."""
 FIRST_LOOKUP_MS = 30_000
 """How soon a dial whose answer was lost is looked for: not before any other dial of the pair has been answered."""
+LONGEST_QUEUE_MS = 24 * 3_600_000
+"""How long the carrier may keep a call before it dials."""
 HANG_UP_RETRY_MS = (5_000, 10_000, 20_000, 40_000, 60_000)
 VERDICT_RETRY_MS = 15_000
 EXTRACTION_RETRY_MS = 120_000
@@ -55,6 +57,13 @@ def next_hang_up_at(call: Call) -> int | None:
         step = min(call.hang_up_attempts, len(HANG_UP_RETRY_MS)) - 1
         return call.hang_up_attempted_at + HANG_UP_RETRY_MS[step]
     return call.hang_up_at
+
+
+def outlived_at(call: Call, policy: Policy) -> int:
+    """When a call cannot be up any more, whatever was lost: its longest time after its answer or, where we know of
+    none, after the longest that the carrier keeps a call before it dials."""
+    began = call.created_at + LONGEST_QUEUE_MS if call.answered_at is None else call.answered_at
+    return began + call.max_duration_seconds * 1000 + policy.silence_ms
 
 
 def verdict_is_overdue(call: Call, now: int, policy: Policy) -> bool:

@@ -153,8 +153,8 @@ evidence = Table(
     Column("org_id", String(36), nullable=False),
     Column("call_id", String(36), nullable=False),
     Column("source_key", Text, nullable=False, unique=True),  # "<call_id>:<digest of what it says>"
-    Column("source", String(8), nullable=False),  # callback, carrier (we asked), customer, platform
-    Column("kind", String(16), nullable=False),  # status, verdict, dial, hangup, failure
+    Column("source", String(8), nullable=False),  # callback, carrier (we asked), customer, platform, operator
+    Column("kind", String(16), nullable=False),  # status, verdict, dial, hangup, failure, end
     Column(
         "said", JSON_COLUMN, nullable=False, info=COLD
     ),  # the carrier's own fields and words, without numbers or text

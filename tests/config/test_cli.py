@@ -298,3 +298,33 @@ async def test_a_network_left_behind_by_a_killed_server_is_used_again(place: Ins
         assert (await _call(place, key, "+14155550133")).status_code == 201
     finally:
         os.killpg(killed.pid, signal.SIGTERM)
+
+
+async def test_an_operator_ends_a_call_that_the_carrier_does_not_answer_for(
+    place: Installation, network: tuple[str, Network]
+) -> None:
+    server = place.start()
+    made = json_of(await run(place, "org", "create", "Acme", *EMAIL))
+    await run(place, "number", "import", made["org_id"], "+14155550100")
+    placed = (await _call(place, made["api_key"], "+14155550149")).json()
+    server.kill()
+    [call] = network[1].calls.values()
+    call.deleted = True
+    assert fault_of(await run(place, "call", "end", "nobody", "--reason", "x")) == "there is no call nobody"
+    command = ("call", "end", placed["id"], "--reason", "lost at the carrier")
+    ended = json_of(await run(place, *command))
+    assert (ended["status"], ended["reservation_status"], ended["billing_amount_milli_cents"]) == (
+        "failed",
+        "released",
+        0,
+    )
+    assert fault_of(await run(place, *command)) == f"call {placed['id']} has ended already"
+    [action, *_] = json_of(await run(place, "trail"))["data"]
+    assert (action["action"], action["subject_id"], action["reason"]) == (
+        "call_end",
+        placed["id"],
+        "lost at the carrier",
+    )
+    assert json_of(await run(place, "audit"))["violations"] == []
+    [listed] = json_of(await run(place, "org", "list"))["data"]
+    assert listed["held_milli_cents"] == 0

@@ -33,6 +33,7 @@ from voice.events import (
     DialNotFound,
     DialRefused,
     DialUnanswered,
+    EndedByHand,
     Event,
     HangUpDelayed,
     HangUpRequested,
@@ -513,6 +514,66 @@ def test_a_live_call_the_carrier_forgot_keeps_its_hold() -> None:
     assert story.call.ask_at == story.now + POLICY.silence_ms
 
 
+def test_a_call_the_carrier_forgot_is_given_up_when_it_cannot_be_up_any_more_and_not_before() -> None:
+    story = answered(max_duration_seconds=600)
+    assert story.call.answered_at is not None
+    story.now = story.call.answered_at + 600_000 + POLICY.silence_ms - 1
+    story.tell(CarrierForgot())
+    assert story.call.reservation_status is ReservationStatus.RESERVED
+    story.after(0.001, CarrierForgot())
+    call = story.call
+    assert (call.status, call.error_code, call.billing_reason) == (CallStatus.FAILED, "carrier_forgot", "free_failed")
+    assert story.all(Release) == [Release()]
+    assert (call.due_at, call.ask_at) == (None, None)
+    story.after(1, HUMAN, completed(67))
+    assert story.paid == 0
+
+
+def test_a_call_the_carrier_forgot_may_have_waited_in_its_queue_for_a_day() -> None:
+    story = Story.outbound(max_duration_seconds=600).after(1, DialAccepted(SID))
+    story.now = T0 + 86_400_000 + 600_000 + POLICY.silence_ms - 1
+    story.tell(CarrierForgot())
+    assert story.call.reservation_status is ReservationStatus.RESERVED
+    story.after(0.001, CarrierForgot())
+    assert (story.call.error_code, story.all(Release)) == ("carrier_forgot", [Release()])
+
+
+def test_a_lost_call_that_turned_up_and_was_forgotten_is_hung_up_no_more() -> None:
+    story = Story.outbound().after(10, DialUnanswered()).after(300, DialNotFound()).after(1, ANSWERED)
+    story.after(1_000_000, CarrierForgot())
+    assert (story.call.error_code, story.call.due_at, story.call.ask_at) == ("dial_lost", None, None)
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        Story.outbound(),
+        Story.outbound().after(10, DialUnanswered()),
+        answered().after(3, HUMAN),
+        answered().after(67, completed(67)),
+        Story.inbound(),
+    ],
+    ids=["intended", "unknown", "live", "without verdict", "inbound"],
+)
+def test_what_an_operator_ends_is_free_for_good(story: Story) -> None:
+    had_ended = story.call.final_status is not None
+    story.after(1, EndedByHand())
+    call = story.call
+    assert (call.status, call.error_code, call.billing_reason) == (CallStatus.FAILED, "ended_by_hand", "free_failed")
+    assert story.all(Release) == [Release()]
+    assert (call.due_at, call.ask_at, call.unresolved_pair) == (None, None, None)
+    story.after(1, EndedByHand(), ANSWERED, HUMAN, completed(67))
+    assert (story.paid, story.call.status) == (0, CallStatus.FAILED)
+    assert hung_up(story) == ([] if had_ended else [SID])  # at once, or when it turned up
+
+
+def test_what_has_ended_cannot_be_ended_by_hand() -> None:
+    for story in (billed(), answered().after(4, reported(CallStatus.BUSY))):
+        before = story.call
+        assert story.after(1).answer_of(EndedByHand()) == ()
+        assert story.call == before
+
+
 def test_while_the_carrier_cannot_be_asked_the_hold_is_kept_and_it_is_asked_again() -> None:
     story = answered().after(67, completed(67)).after(15, TimePassed())
     for asks in range(2, 6):
@@ -710,7 +771,7 @@ def test_a_fact_is_what_the_event_says_of_connected_time() -> None:
 
 
 def test_an_inbound_call_waits_for_no_verdict() -> None:
-    call = structs.replace(INBOUND, final_stored_at=T0)
+    call = structs.replace(INBOUND, final_stored_at=T0, final_status=CallStatus.COMPLETED)
     assert fact_of(call, CarrierForgot(), T0 + 10**9, POLICY) is None
 
 

@@ -21,6 +21,7 @@ from voice.events import (
     DialNotFound,
     DialRefused,
     DialUnanswered,
+    EndedByHand,
     Event,
     HangUpDelayed,
     HangUpRequested,
@@ -108,6 +109,7 @@ EVENTS: dict[str, Event] = {
     "hang up": HANG_UP,
     "hang up later": HangUpDelayed(),
     "platform failed": PlatformFailed(),
+    "ended by hand": EndedByHand(),
     "time passed": TimePassed(),
     "another call's end": replace(completed(), twilio_call_sid=OTHER_SID),
 }
@@ -126,7 +128,14 @@ ENDS_UNPAID = {
     "asked: completed, human": "ended",  # the REST API's verdict charges nothing before the grace is over
     "asked: completed, machine": "ended, no_answer, machine, release, free_voicemail",
 }
-LIVE = {**ALWAYS, **STRAY, **ENDS_UNPAID, **ENDS_FREE, "time passed": "ask"}
+LIVE = {
+    **ALWAYS,
+    **STRAY,
+    **ENDS_UNPAID,
+    **ENDS_FREE,
+    "ended by hand": "ended, failed, release, free_failed, hang up",
+    "time passed": "ask",
+}
 UNVERIFIED = {"human": "human", "machine": "machine, hang up", "hang up": "hang up"}
 
 UNBOUND = {
@@ -147,6 +156,7 @@ UNBOUND = {
     "asked: busy": "bound, ended, busy, release, free_busy",
     "another call's end": "bound, ended, in_progress",  # by no means another: the first to name itself is the call
     "hang up": "to be hung up",
+    "ended by hand": "lost, failed, release, free_failed",
 }
 UNBOUND_TO_BE_HUNG_UP = {
     **UNBOUND,
@@ -198,6 +208,7 @@ TABLE: dict[str, dict[str, str]] = {
         "asked: completed, human": "ended",
         "asked: completed, machine": "ended, machine",
         "asked: busy": "ended",
+        "ended by hand": "ended, hang up",
         "time passed": "hang up",
     },
     "initiated": {
@@ -246,6 +257,7 @@ TABLE: dict[str, dict[str, str]] = {
         "human": "completed, human, settle 5250, billed",
         "machine": "no_answer, machine, release, free_voicemail",
         "asked: completed, machine": "no_answer, machine, release, free_voicemail",
+        "ended by hand": "contradicted, failed, release, free_failed",
         "time passed": "ask",
     },
     "billed": {

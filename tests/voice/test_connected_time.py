@@ -204,6 +204,17 @@ def test_order_and_repetition_of_facts_change_nothing(base: Evidence, facts: lis
     assert add_all(base, shuffled) == add_all(base, facts)
 
 
+@given(BASES, st.lists(FACTS, max_size=5), st.randoms(use_true_random=False))
+def test_not_even_a_carrier_that_contradicts_itself_makes_the_charge_depend_on_the_order(
+    base: Evidence, facts: list[Fact], random: object
+) -> None:
+    shuffled = facts * 2
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    first, second = connected_time(add_all(base, facts)), connected_time(add_all(base, shuffled))
+    assert (first is None) == (second is None)
+    assert first is None or second is None or first[0] == second[0]
+
+
 @given(BASES, st.lists(FACTS, max_size=4))
 def test_connected_time_is_never_negative_and_never_more_than_the_maximum(base: Evidence, facts: list[Fact]) -> None:
     evidence = add_all(base, facts)
