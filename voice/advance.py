@@ -31,7 +31,7 @@ from voice.events import (
 )
 from voice.schedule import next_hang_up_at, outlived_at, schedule, verdict_is_overdue
 from voice.settlement import decide
-from voice.vocabulary import CallStatus, DialState
+from voice.vocabulary import AnsweredBy, CallStatus, DialState
 
 MACHINE_LIMIT_MS = 120_000
 """A machine verdict makes the call free, so it may last this long and no longer."""
@@ -81,6 +81,10 @@ def fact_of(call: Call, event: Event, now: int, policy: Policy) -> Fact | None:
                 verdict=verdict,
                 verdict_overdue=overdue,
             )
+        case CarrierAsked(answered_by=AnsweredBy() as who) if who.is_free:
+            return Fact(verdict=who)  # its callback was lost, and it is still up
+        case CarrierAsked() if verdict_is_overdue(call, now - policy.silence_ms, policy):
+            return Fact(verdict_overdue=True)  # it was told us as ended: who asks so long gets no better answer
         case CarrierForgot() if verdict_is_overdue(call, now, policy):
             return Fact(verdict_overdue=True)
         case CarrierForgot() if call.may_ring and now >= outlived_at(call, policy):
@@ -151,11 +155,12 @@ def _verdict_reported(call: Call, event: VerdictReported, now: int, policy: Poli
 
 
 def _carrier_asked(call: Call, event: CarrierAsked, now: int, policy: Policy) -> Decision:
-    moved = _asked(_bind(call, event.twilio_call_sid), now)
-    if not event.status.is_final:
-        answered = event.answered_at if event.status is CallStatus.IN_PROGRESS else None
-        return _rise(moved, event.status, _plausible(call, answered, now)), ()
-    return _limit_free_call(call, _ended(moved, fact_of(call, event, now, policy), now, now, None), now, policy)
+    moved, fact = _asked(_bind(call, event.twilio_call_sid), now), fact_of(call, event, now, policy)
+    if event.status.is_final:
+        return _limit_free_call(call, _ended(moved, fact, now, now, None), now, policy)
+    answered = event.answered_at if event.status is CallStatus.IN_PROGRESS else None
+    moved = _rise(_with_fact(moved, fact), event.status, _plausible(call, answered, now))
+    return _limit_free_call(call, moved, now, policy)
 
 
 def _carrier_forgot(call: Call, event: CarrierForgot, now: int, policy: Policy) -> Decision:

@@ -190,11 +190,12 @@ def _dial_observation(outcome: DialAccepted | DialRefused | DialUnanswered) -> O
 
 
 def _asked_observation(event: Event) -> Observation | None:
-    """A final answer is evidence, and so is that the carrier knows no such call; anything else only says that the call
-    goes on."""
+    """Evidence is what ends the call or its price: a final status, a machine or fax, that there is no such call."""
     if isinstance(event, CarrierForgot):
         return Observation(new_id(), "carrier", "status", {"status": "unknown"})
-    if not isinstance(event, CarrierAsked) or not event.status.is_final:
+    if not isinstance(event, CarrierAsked):
+        return None
+    if not event.status.is_final and (event.answered_by is None or not event.answered_by.is_free):
         return None
     said = {
         "status": event.status.value,

@@ -590,6 +590,24 @@ def test_an_answer_that_is_not_final_yet_is_asked_for_again() -> None:
     assert story.call.due_at == story.now + 15_000
 
 
+def test_a_call_that_the_rest_api_never_shows_as_ended_is_free_when_it_has_been_asked_long_enough() -> None:
+    story = answered().after(67, completed(67)).after(15)
+    stale = CarrierAsked(SID, CallStatus.IN_PROGRESS, answered_by=AnsweredBy.HUMAN)
+    story.after(299.999, stale)
+    assert story.call.reservation_status is ReservationStatus.RESERVED
+    story.after(0.001, stale)
+    assert (story.call.status, story.call.billing_reason) == (CallStatus.COMPLETED, "free_no_verdict")
+    assert story.all(Release) == [Release()]
+
+
+@pytest.mark.parametrize("who", [AnsweredBy.MACHINE, AnsweredBy.FAX])
+def test_a_machine_whose_verdict_was_lost_is_hung_up_on_when_the_rest_api_tells_of_it(who: AnsweredBy) -> None:
+    story = answered().after(300, CarrierAsked(SID, CallStatus.IN_PROGRESS, answered_by=who))
+    assert (story.call.verdict, hung_up(story)) == (who, [SID])
+    person = answered().after(300, CarrierAsked(SID, CallStatus.IN_PROGRESS, answered_by=AnsweredBy.HUMAN))
+    assert (person.call.verdict, hung_up(person)) == (None, [])
+
+
 def test_a_verdict_before_the_grace_is_over_makes_no_question() -> None:
     story = answered().after(3, HUMAN).after(64, completed(67)).after(1_000, TimePassed())
     assert story.all(Ask) == []
