@@ -64,8 +64,10 @@ async def cluster(
 ) -> AsyncIterator[Cluster]:
     async with running_network(speed=speed) as network:
         patience = {"SWEEP_SILENCE_SECONDS": "2", "SWEEP_INTERVAL_SECONDS": "1", "AMD_GRACE_SECONDS": "1"}
+        keys = {"TWILIO_ACCOUNT_SID": SIMULATED_ACCOUNT_SID, "TWILIO_AUTH_TOKEN": SIMULATED_SECRET}
+        own = {**patience, **keys}  # a carrier of one's own, and no language model: calls are greeted
         with (
-            installation(directory, network[0], database_url=url, LOG_LEVEL="ERROR", **patience) as installed,
+            installation(directory, network[0], database_url=url, LOG_LEVEL="ERROR", **own) as installed,
             running_zygote(installed.environment, directory / "zygote.log") as zygote,
         ):
             ports = [installed.port, *(free_port() for _ in range(webs - 1))]

@@ -1,19 +1,16 @@
 """What the carrier may do to a request to dial, and what the customer then sees, pays and can rely on."""
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from quart import request
 
-from config.clock import new_id
 from config.settings import SIMULATED_ACCOUNT_SID
 from simulator.faults import FaultPlan
 from tests.servers import DOLLAR, Organisation, Server, free_port, running_network, running_server, until
 from tests.voice.test_api_calls import script
 from voice.call import Call
-from voice.talks import IssueTicket, RedeemTicket
 
 TO = "+14155550123"
 
@@ -37,14 +34,6 @@ async def dials(server: Server) -> list[str]:
 
     server.network.attempt_key = attempted  # type: ignore[method-assign]
     return seen
-
-
-async def agent_is_on_the_line(server: Server, org: Organisation, call: Mapping[str, Any]) -> None:
-    """Time runs too fast here for a conversation to begin by itself."""
-    ticket_id = new_id()
-    await server.door.submit(IssueTicket(call["id"], org.id, ticket_id))
-    assert server.network is not None
-    assert await server.door.submit(RedeemTicket(ticket_id, next(reversed(server.network.calls)))) is not None
 
 
 async def untouched(org: Organisation) -> bool:
@@ -149,7 +138,8 @@ async def test_a_lost_call_whose_callbacks_are_lost_too_is_found_by_the_sweep(
     faults(server, **{fault: 1.0}, callback_lost=1.0, verdict_lost=1.0)
     call = await org.call(TO)
     assert call["status"] == "queued"
-    await agent_is_on_the_line(server, org, call)
+    assert server.network is not None
+    await server.converse(org, call, next(reversed(server.network.calls)))
     await until(lambda: server.network and not server.network.live_calls)
     server.clock.advance(31)
     await server.sweep()
@@ -294,7 +284,8 @@ async def test_a_carrier_that_cannot_be_asked_ends_nothing(server: Server) -> No
     script(server, "human")
     faults(server, callback_lost=1.0, verdict_lost=1.0)
     call = await org.call(TO)
-    await agent_is_on_the_line(server, org, call)
+    assert server.network is not None
+    await server.converse(org, call, next(reversed(server.network.calls)))
     await until(lambda: server.network and not server.network.live_calls)
     faults(server, fetch_error=1.0)
     for _ in range(3):

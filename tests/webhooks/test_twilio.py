@@ -64,7 +64,9 @@ async def dial(server: Server, **wanted: Any) -> Dialled:
     assert server.network is not None
     server.network.faults = type(server.network.faults)(callback_lost=1.0)
     call = await org.call(TO)
-    return Dialled(server, org, call["id"], next(reversed(server.network.calls)))
+    sid = next(reversed(server.network.calls))
+    await server.converse(org, call, sid)
+    return Dialled(server, org, call["id"], sid)
 
 
 @pytest.fixture
