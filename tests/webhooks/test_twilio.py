@@ -222,6 +222,21 @@ async def test_a_machine_verdict_after_the_charge_gives_the_money_back(dialled: 
     assert (await dialled.shown())["billing_reason"] == "refund_voicemail"
 
 
+async def test_a_new_price_and_a_new_maximum_do_not_touch_the_call_under_way(sqlite_url: str) -> None:
+    async with running_network() as network:
+        async with running_server(sqlite_url, network=network) as server:
+            dialled = await dial(server)
+        changed = {"RATE_MILLI_CENTS_PER_MINUTE": "60000", "MAX_CALL_DURATION_SECONDS": "60"}
+        async with running_server(sqlite_url, network=network, **changed) as server:
+            path = f"/webhooks/twilio/calls/{dialled.id}"
+            await server.callback(f"{path}/verdict", {"CallSid": dialled.sid, **HUMAN})
+            await server.callback(f"{path}/status", {"CallSid": dialled.sid, **STATUS["completed"]})
+            async with httpx.AsyncClient(base_url=server.url, headers=dialled.org.api.headers) as api:
+                shown = (await api.get(f"/v1/calls/{dialled.id}")).json()
+    assert (shown["rate_milli_cents_per_minute"], shown["hold_milli_cents"]) == (5_000, 300_000)
+    assert (shown["billed_duration_seconds"], shown["billing_amount_milli_cents"]) == (63, 5_250)
+
+
 async def test_a_machine_is_hung_up_on(dialled: Dialled) -> None:
     network = dialled.server.network
     assert network is not None

@@ -15,6 +15,7 @@ from simulator.scripts import PRESETS, Script
 from tests.databases import alter
 from tests.servers import DOLLAR, Organisation, Server, until
 from voice import outbox
+from voice.tables import numbers
 
 NUMBER, CALLER = "+14155550100", "+14155550188"
 SID = "CA" + "7" * 32
@@ -131,6 +132,21 @@ async def test_a_number_that_is_nobodys_is_rejected(server: Server) -> None:
         answer = await rings(server, to=to)
         assert (answer.status_code, "<Reject" in answer.text) == (200, True), to
     assert (await ends(server, sid="CA1")).status_code == 204
+
+
+async def test_a_number_given_to_somebody_else_does_not_touch_the_call_under_way(server: Server) -> None:
+    org = await server.organisation()
+    await rings(server)
+    await alter(
+        server.database.url,
+        lambda connection: connection.execute(update(numbers).values(status="released")),
+    )
+    other = await server.organisation()
+    await ends(server, seconds=3)
+    assert (await only_call(org))["billing_amount_milli_cents"] == 250
+    assert (await org.wallet())["balance_milli_cents"] == 500_000 - 250
+    assert (await other.get("/v1/calls"))["data"] == []
+    assert (await other.wallet())["balance_milli_cents"] == 500_000
 
 
 async def test_a_suspended_organisation_takes_no_calls(server: Server) -> None:
