@@ -54,7 +54,7 @@ def demo(settings: Settings, port: int, prepare: Callable[[Settings], None]) -> 
             "demo is for the simulated telephone network: unset TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, or serve"
         )
         raise click.ClickException(message)
-    listening = listen(HOST, port)
+    listening = listen(HOST, port, "--port or PORT")
     defaults = {name: value for name, value in PATIENCE.items() if name not in settings.model_fields_set}
     settings = settings.model_copy(update={**defaults, "public_base_url": f"http://{HOST}:{port}"})
     prepare(settings)

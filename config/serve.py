@@ -30,7 +30,7 @@ PROBE_TIMEOUT_SECONDS = 2
 
 def serve(settings: Settings, host: str, port: int) -> int:
     """Serve until SIGTERM or SIGINT. Raises click.ClickException."""
-    listening = listen(host, port)
+    listening = listen(host, port, "--port or PORT")
     settings = at_address(settings, host, port)
     with simulator_for(settings), asyncio.Runner(loop_factory=loop_factory()) as runner:
         from config.app import create_app

@@ -240,7 +240,9 @@ def test_a_taken_port_is_one_line(place: Installation) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         fault = fault_of(place.run("serve", "--port", str(port), check=False))
-    assert fault == f"cannot listen on 127.0.0.1 port {port}: address already in use; choose another with --port"
+    assert (
+        fault == f"cannot listen on 127.0.0.1 port {port}: address already in use; choose another with --port or PORT"
+    )
 
 
 def serving(place: Installation, **environment: str) -> "subprocess.Popen[str]":

@@ -172,7 +172,7 @@ def test_a_taken_port_is_one_line(demo: Demo) -> None:
     with socket.create_server(("127.0.0.1", demo.port)):
         code, errors = rest_of(demo.start())
     assert code == 1
-    message = f"cannot listen on 127.0.0.1 port {demo.port}: address already in use; choose another with --port"
+    message = f"cannot listen on 127.0.0.1 port {demo.port}: address already in use; choose another with --port or PORT"
     assert errors == f"callingbox-server: {message}\n"
 
 
