@@ -58,7 +58,10 @@ class Watch:
             ended, without = await _verdicts(connection, now - HOUR_MS)
         for call in overdue:
             minutes = (now - call["created_at"]) // 60_000
-            words = f"call {call['id']} of organisation {call['org_id']} has held credit for {minutes} minutes"
+            words = (
+                f"call {call['id']} of organisation {call['org_id']} has held credit for {minutes} minutes; if `sweep` "
+                f"does not end it, `callingbox-server call end {call['id']}` does"
+            )
             await self._notifier.tell("hold_overdue", words, about=call["id"])
         for number in undecided:
             words = f"organisation {number['org_id']} has held credit for number {number['id']} for an hour, undecided"
