@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from quart import request
 
+from config.audit import audit
 from config.settings import SIMULATED_ACCOUNT_SID
 from simulator.faults import FaultPlan
 from tests.servers import DOLLAR, Organisation, Server, free_port, running_network, running_server, until
@@ -298,6 +299,29 @@ async def test_a_carrier_that_cannot_be_asked_ends_nothing(server: Server) -> No
     server.clock.advance(server.settings.amd_grace_seconds + 1)
     await server.sweep()
     assert (await org.call_of(call))["billed_duration_seconds"] == 67 - 30
+
+
+async def test_a_call_the_carrier_knows_nothing_of_keeps_its_hold_until_it_cannot_be_up_any_more(
+    server: Server,
+) -> None:
+    org = await server.organisation()
+    script(server, "phone")
+    faults(server, callback_lost=1.0, verdict_lost=1.0)
+    call = await org.call(TO, max_duration_seconds=60)
+    assert server.network is not None
+    [there] = server.network.calls.values()
+    there.deleted = True
+    for hours in (1, 12):
+        server.clock.advance(hours * 3_600)
+        await server.sweep()
+        assert (await org.call_of(call))["reservation_status"] == "reserved"
+    server.clock.advance(12 * 3_600)
+    await server.sweep()
+    over = await org.call_of(call)
+    assert (over["status"], over["error_code"], over["reservation_status"]) == ("failed", "carrier_forgot", "released")
+    assert await untouched(org)
+    assert (await org.get(f"/v1/calls/{call['id']}/receipt"))["confirmed"] is True
+    assert (await audit(server.settings))["violations"] == []
 
 
 async def test_the_carrier_is_asked_for_what_a_call_needs(server: Server) -> None:
