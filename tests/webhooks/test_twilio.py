@@ -254,6 +254,19 @@ async def test_a_child_leg_is_never_billed(dialled_on_sqlite: Dialled) -> None:
     assert await dialled_on_sqlite.told() == 0
 
 
+async def test_a_carrier_call_belongs_to_one_call_of_ours(dialled: Dialled) -> None:
+    """Two dials of which one was lost may be mistaken for each other; the second to claim it is left as it is."""
+    server, network = dialled.server, dialled.server.network
+    assert network is not None
+    network.faults = type(network.faults)(create_error_unmade=1.0)
+    await server.credit(dialled.org, 1_000_000)
+    lost = await dialled.org.call("+14155550124")
+    form = {"CallSid": dialled.sid, **STATUS["completed"]}
+    assert (await server.callback(f"/webhooks/twilio/calls/{lost['id']}/status", form)).status_code == 204
+    assert (await dialled.org.call_of(lost))["status"] == "queued"
+    assert (await dialled.shown())["status"] == "initiated"
+
+
 async def test_who_picked_up_a_child_leg_says_nothing_of_the_call(dialled_on_sqlite: Dialled) -> None:
     form = {"CallSid": "CA" + "9" * 32, "ParentCallSid": dialled_on_sqlite.sid, **MACHINE}
     assert (await dialled_on_sqlite.server.callback(dialled_on_sqlite.path("verdict"), form)).status_code == 204
