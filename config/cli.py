@@ -123,8 +123,15 @@ def database_faults() -> Iterator[None]:
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         if is_unavailable(error) or isinstance(error, sqlite3.Error):
             raise Fault(f"the database cannot be reached ({type(error).__name__}); check DATABASE_URL") from None
-        hint = "is it migrated? callingbox-server migrate"
-        raise Fault(f"the database refused ({type(error).__name__}); {hint}") from None
+        raise _refused(error) from None
+    except Exception as error:
+        if not type(error).__module__.startswith("asyncpg."):  # the door speaks to the driver itself
+            raise
+        raise _refused(error) from None
+
+
+def _refused(error: Exception) -> Fault:
+    return Fault(f"the database refused ({type(error).__name__}); is it migrated? callingbox-server migrate")
 
 
 @click.group(cls=CommandLine)
