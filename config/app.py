@@ -46,8 +46,12 @@ from dashboard import (
 )
 from dashboard.live import Bell
 from dashboard.web import error_html, static_file
-from voice import agents_api, batches_api, lists_api, numbers_api, relay
 from voice import api as voice_api
+from voice import lists_api
+from voice.agents import api as agents_api
+from voice.batches import api as batches_api
+from voice.live import relay
+from voice.numbers import api as numbers_api
 from voice.signature import SignatureCheck
 from webhooks import api as webhooks_api
 from webhooks import stripe as stripe_webhooks

@@ -12,7 +12,7 @@ from config.clock import Clock, now_ms
 from config.database import Database
 from config.settings import Settings
 from voice.audit import audit_calls
-from voice.number_audit import audit_numbers
+from voice.numbers.audit import audit_numbers
 
 MOST_VIOLATIONS = 1_000
 

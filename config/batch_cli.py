@@ -75,7 +75,7 @@ def run(file: Any, skip_refused: bool, yes: bool, as_json: bool, base_url: str, 
         for line in quote_lines(quote):
             click.echo(line, err=True)
         if quote["code"] is not None:
-            from voice.batch_service import NOT_ONES_OWN
+            from voice.batches.service import NOT_ONES_OWN
 
             if quote["code"] in NOT_ONES_OWN:  # and said why; nothing would be made
                 raise SystemExit(1)

@@ -268,7 +268,7 @@ def number_import(org_id: str, e164: str) -> None:
     from config.clock import new_id
     from voice.carrier import set_up_at_carrier
     from voice.dialling import NotDiallable, check_number
-    from voice.numbers import ImportNumber
+    from voice.numbers.commands import ImportNumber
 
     loaded = settings()
     try:

@@ -81,7 +81,7 @@ async def _tenant(settings: Settings) -> Tenant:
     from billing.tables import wallets
     from config.database import Database
     from config.door import Door
-    from voice.numbers import ImportNumber
+    from voice.numbers.commands import ImportNumber
 
     key, password = new_key(), secrets.token_urlsafe(9)
     hashed = hash_password(password)

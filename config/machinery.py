@@ -24,19 +24,19 @@ from config.notifier import Notifier
 from config.retention import Retention
 from config.settings import Settings
 from config.watch import Watch
-from voice.agent_service import Agents
-from voice.batch_runner import BatchRunner
-from voice.batch_service import Batches
+from voice.agents.service import Agents
+from voice.batches.runner import BatchRunner
+from voice.batches.service import Batches
 from voice.call import Policy
 from voice.carrier import Addresses, Carrier
 from voice.extraction import Extractor
-from voice.llm import LanguageModel
-from voice.number_service import Numbers
+from voice.live.llm import LanguageModel
+from voice.live.switchboard import Switchboard
+from voice.live.talking import Means
+from voice.numbers.service import Numbers
 from voice.outbox import Outbox
 from voice.service import Calls
 from voice.sweeper import Sweeper
-from voice.switchboard import Switchboard
-from voice.talking import Means
 from webhooks.sender import Sender
 
 log = structlog.get_logger(__name__)

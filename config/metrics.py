@@ -21,10 +21,10 @@ from config.errors import ApiError
 from config.settings import Settings
 from voice.effects import HangUp, Refund, Release, Settle
 from voice.events import CarrierAsked, DialNotFound, TimePassed
+from voice.live.store import StoreTalk
 from voice.move_call import MoveCall
 from voice.outcomes import Moved, Paused, Rejected
 from voice.tables import IS_LIVE, calls, numbers
-from voice.talks import StoreTalk
 
 blueprint = Blueprint("metrics", __name__)
 

@@ -33,10 +33,10 @@ from dashboard.views import Choice, Form
 from dashboard.wallet_view import longest_calls
 from dashboard.web import AnyResponse, database, door, gate, html, inside, limit, settings, shell, wallet_facts, who
 from dashboard.workspace_view import ApiKeyRow, ApiKeysPage, Invitation, Member, SettingsPage, closing_ends
-from voice.batch_service import batches_service
-from voice.batches import unfinished_batches
-from voice.number_service import numbers_service
-from voice.numbers import active_number_objects, is_buying
+from voice.batches.queries import unfinished_batches
+from voice.batches.service import batches_service
+from voice.numbers.commands import active_number_objects, is_buying
+from voice.numbers.service import numbers_service
 
 blueprint = inside(Blueprint("account_pages", __name__))
 

@@ -17,8 +17,8 @@ from dashboard.facts import ms_of
 from dashboard.views import Choice, Form
 from dashboard.web import AnyResponse, database, html, inside, page_of, settings, who
 from dashboard.workspace_view import AgentPage, AgentRow
-from voice.agent_service import ChangeAgentBody, CreateAgentBody, agents_service
-from voice.numbers import active_number_objects
+from voice.agents.service import ChangeAgentBody, CreateAgentBody, agents_service
+from voice.numbers.commands import active_number_objects
 
 blueprint = inside(Blueprint("agent_pages", __name__))
 

@@ -26,9 +26,9 @@ from config.errors import ApiError
 from config.rate_limit import RateLimit
 from dashboard.live import Bell
 from dashboard.web import database, settings
-from voice.agents import find_agent, primary_number
-from voice.switchboard import Switchboard
-from voice.trying import LONGEST_SECONDS, Trial, trial_brief
+from voice.agents.commands import find_agent, primary_number
+from voice.live.switchboard import Switchboard
+from voice.live.trying import LONGEST_SECONDS, Trial, trial_brief
 
 log = structlog.get_logger(__name__)
 
@@ -67,8 +67,8 @@ class _Refused(Exception):
 
 
 async def carry(agent_id: str) -> Response | None:
-    """A trial from its first frame, `{"csrf_token"}`, on; then `{"say": text}` comes in and voice.trying's messages
-    go out. 403 for whoever is no member, or comes from a page that is not ours."""
+    """A trial from its first frame, `{"csrf_token"}`, on; then `{"say": text}` comes in, and the messages of
+    `voice.live.trying` go out. 403 for whoever is no member, or comes from a page that is not ours."""
     person = await member()
     if person is None or not _is_ours(websocket.headers.get("Origin")):
         return Response("This page may not open a trial.", 403)

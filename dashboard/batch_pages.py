@@ -20,10 +20,10 @@ from dashboard.facts import agent_names, ms_of
 from dashboard.format import Clock
 from dashboard.views import Choice, Form, Paging
 from dashboard.web import AnyResponse, clock_of, database, html, inside, page_of, settings, who
-from voice.agent_service import agents_service
-from voice.batch_rows import read_csv
-from voice.batch_service import NOT_ONES_OWN, BatchTerms, batches_service
-from voice.batches import STATES, batch_object, list_batches, list_rows, progress_of, row_object
+from voice.agents.service import agents_service
+from voice.batches.queries import STATES, batch_object, list_batches, list_rows, progress_of, row_object
+from voice.batches.rows import read_csv
+from voice.batches.service import NOT_ONES_OWN, BatchTerms, batches_service
 
 blueprint = inside(Blueprint("batch_pages", __name__))
 

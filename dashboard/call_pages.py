@@ -31,9 +31,9 @@ from dashboard.web import (
     who,
 )
 from voice.calls import evidence_of, find_call, list_calls, oldest_active_number
+from voice.live.store import talk_of, turns_of
 from voice.receipt import agrees, decisions
 from voice.service import calls_service
-from voice.talks import talk_of, turns_of
 
 blueprint = inside(Blueprint("call_pages", __name__))
 

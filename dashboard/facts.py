@@ -22,7 +22,7 @@ from dashboard.calls_view import CallFacts
 from dashboard.charts import UsageDay
 from dashboard.ledger_view import Transfer
 from dashboard.receipt_view import Evidence
-from voice.agent_tables import agents
+from voice.agents.tables import agents
 from voice.tables import calls
 from voice.vocabulary import CallStatus
 

@@ -19,7 +19,7 @@ from dashboard.number_pages import plain_number
 from dashboard.views import Choice, Form, Paging
 from dashboard.web import AnyResponse, database, door, html, inside, page_of, who
 from dashboard.workspace_view import BLOCKED_CALLERS, DO_NOT_CALL, ListedRow, ListPage, ListWords
-from voice.agent_tables import blocked_callers, do_not_call
+from voice.agents.tables import blocked_callers, do_not_call
 from voice.lists import AddToDoNotCall, BlockCaller, RemoveFromDoNotCall, UnblockCaller, find_entry, list_entries
 
 blueprint = inside(Blueprint("list_pages", __name__))

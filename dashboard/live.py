@@ -29,9 +29,9 @@ from config.door import Door
 from config.errors import ApiError
 from dashboard import urls
 from dashboard.web import database, inside, who
-from voice.batch_tables import batches
+from voice.batches.tables import batches
+from voice.live.tables import segments
 from voice.tables import calls
-from voice.talk_tables import segments
 from webhooks.tables import webhook_deliveries
 
 blueprint = inside(Blueprint("live", __name__))

@@ -24,10 +24,10 @@ from dashboard.workspace_view import (
     VerifiedRow,
     number_kind,
 )
-from voice.agent_service import agents_service
-from voice.number_service import numbers_service
-from voice.numbers import active_number_objects
-from voice.verified_numbers import list_verified
+from voice.agents.service import agents_service
+from voice.numbers.commands import active_number_objects
+from voice.numbers.service import numbers_service
+from voice.numbers.verified import list_verified
 
 blueprint = inside(Blueprint("number_pages", __name__))
 

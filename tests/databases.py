@@ -22,10 +22,6 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 import accounts.tables  # noqa: F401  the metadata must know them all
 import billing.tables  # noqa: F401
-import voice.agent_tables
-import voice.batch_tables
-import voice.tables
-import voice.talk_tables  # noqa: F401
 import webhooks.tables  # noqa: F401
 from config.database import metadata
 from config.migrate import configuration

@@ -35,10 +35,10 @@ from simulator import app as simulator_app
 from simulator.network import Network
 from tests.commands import commands
 from tests.described import Description
-from voice.numbers import ImportNumber
+from voice.live.store import IssueTicket, RedeemTicket
+from voice.live.switchboard import Switchboard
+from voice.numbers.commands import ImportNumber
 from voice.sweeper import Sweeper
-from voice.switchboard import Switchboard
-from voice.talks import IssueTicket, RedeemTicket
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent

@@ -10,8 +10,8 @@ from typing import Any
 
 from billing.spending import CODES, Scope
 from config.rows import Read, Row, Rows, Stale
-from voice.agent_tables import agents, blocked_callers, callers
-from voice.agents import DEFAULTS, call_snapshot
+from voice.agents.commands import DEFAULTS, call_snapshot
+from voice.agents.tables import agents, blocked_callers, callers
 from voice.dialling import NotDiallable, check_number
 from voice.tables import numbers
 

@@ -18,10 +18,10 @@ from config.openapi import asks, fails, gives, hears, takes
 from voice import shapes
 from voice.call_request import CreateCallBody, call_body
 from voice.calls import evidence_of, find_call, list_calls
+from voice.live.store import talk_of, transcript_object, turns_of
 from voice.presenting import call_object
 from voice.receipt import receipt_object
 from voice.service import REPLAYED_HEADER, Wanted, calls_service
-from voice.talks import talk_of, transcript_object, turns_of
 
 blueprint = Blueprint("calls", __name__)
 blueprint.before_request(require_key)

@@ -12,9 +12,9 @@ from billing.rating import LONGEST_MAXIMUM_SECONDS, SHORTEST_MAXIMUM_SECONDS
 from config.egress import LONGEST_URL
 from config.errors import invalid
 from config.http import as_model
-from voice.agent_service import Id
+from voice.agents.service import Id
+from voice.agents.tool_shapes import Returns, Tools, check_addresses, tools_as_kept
 from voice.service import Wanted
-from voice.tool_shapes import Returns, Tools, check_addresses, tools_as_kept
 
 DEFAULT_PROMPT = "Hello from CallingBox."
 LONGEST_PROMPT, LONGEST_OBJECT = 20_000, 50

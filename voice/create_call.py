@@ -15,8 +15,8 @@ from billing.rating import Terms, hold_milli_cents
 from billing.tables import transfers
 from config.rows import Read, Row, Rows
 from voice.advance import create_outbound
-from voice.agent_tables import agent_numbers, agents, do_not_call
-from voice.agents import OUTBOUND, call_snapshot, own_agent
+from voice.agents.commands import OUTBOUND, call_snapshot, own_agent
+from voice.agents.tables import agent_numbers, agents, do_not_call
 from voice.call import Call, Policy
 from voice.calls import active_number, call_of, row_of
 from voice.effects import Dial

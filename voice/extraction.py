@@ -14,9 +14,9 @@ from config.database import Database
 from config.door import Door
 from voice.call import Call
 from voice.calls import find_call
-from voice.llm import LanguageModel
+from voice.live.llm import LanguageModel
+from voice.live.store import StoreResult, has_open_session, talk_of
 from voice.results import Extraction, Line, extract
-from voice.talks import StoreResult, has_open_session, talk_of
 
 log = structlog.get_logger(__name__)
 

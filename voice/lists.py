@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.clock import iso
 from config.rows import OfOneOrganisation, Read, Row, Rows
-from voice.agent_tables import blocked_callers, do_not_call
+from voice.agents.tables import blocked_callers, do_not_call
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from config.http import Cursor, answer, body_as, query_as
 from config.openapi import asks, fails, gives, takes
 from config.shapes import Nothing
 from voice import shapes
-from voice.agent_tables import blocked_callers, do_not_call
+from voice.agents.tables import blocked_callers, do_not_call
 from voice.lists import (
     AddToDoNotCall,
     BlockCaller,

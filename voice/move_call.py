@@ -22,11 +22,11 @@ from voice.calls import call_of, row_of
 from voice.connected_time import Fact
 from voice.effects import Alert, Effect, Refund, Release, Settle
 from voice.events import CarrierAsked, Event, PlatformFailed, StatusReported
+from voice.live.store import was_opened
+from voice.live.tables import relay_tickets
 from voice.notices import tell
 from voice.outcomes import Moved, Unknown
 from voice.tables import calls, evidence, idempotency_keys
-from voice.talk_tables import relay_tickets
-from voice.talks import was_opened
 from voice.vocabulary import CallStatus, ReservationStatus
 
 OPENS_WITHIN_MS = 5_000

@@ -10,11 +10,11 @@ from quart import current_app
 from config.database import Database
 from config.settings import Settings
 from voice import twiml
-from voice.briefing import spoken_language
 from voice.call import Call
 from voice.calls import find_call
 from voice.conversation.events import ResumeReason
-from voice.switchboard import RELAY_PATH, TICKET_PARAMETER, Switchboard
+from voice.live.briefing import spoken_language
+from voice.live.switchboard import RELAY_PATH, TICKET_PARAMETER, Switchboard
 
 RESUME_AFTER_SECONDS = (0, 2, 5)
 """How long the carrier waits before it comes again, by how often it has: a process that restarts needs some seconds."""

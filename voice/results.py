@@ -16,7 +16,7 @@ from jsonschema.exceptions import best_match
 
 from voice.conversation.actions import Message
 from voice.conversation.events import ModelFault
-from voice.llm import ModelError
+from voice.live.llm import ModelError
 
 MAX_TRIES = 3  # on a refusal for load or a fault of the server
 MAX_WAIT_SECONDS = 20.0

@@ -19,7 +19,7 @@ from config.database import Database
 from config.door import Door
 from config.errors import ApiError, not_found, refused
 from config.settings import Settings
-from voice.agents import primary_number
+from voice.agents.commands import primary_number
 from voice.call import Call, Policy
 from voice.calls import OF_ANYBODY, OF_ORGANISATION, OLDEST_ACTIVE_NUMBER, call_of
 from voice.create_call import CreateCall, QuoteCall

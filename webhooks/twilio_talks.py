@@ -19,10 +19,10 @@ from voice.conversation.events import ResumeReason
 from voice.conversation.handoff import Resume, Transfer, after_session, transfer_seconds
 from voice.dialling import NotDiallable, check_number
 from voice.events import PlatformFailed
+from voice.live.store import TRANSFERRED, NoteTransferred, resumes_of, talk_of
 from voice.move_call import Observation
 from voice.openings import first_words
 from voice.service import calls_service
-from voice.talks import TRANSFERRED, NoteTransferred, resumes_of, talk_of
 from voice.vocabulary import AnsweredBy
 from webhooks.twilio_form import Form, sid_of, twiml_answer, verified_form
 

@@ -12,10 +12,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 import accounts.tables
 import billing.tables
-import voice.agent_tables
-import voice.batch_tables
+import voice.agents.tables
+import voice.batches.tables
+import voice.live.tables
 import voice.tables
-import voice.talk_tables
 import webhooks.tables
 from config.database import metadata
 from config.migrate import LOCK_NUMBER
@@ -24,9 +24,9 @@ rooms = (
     accounts.tables,
     billing.tables,
     voice.tables,
-    voice.agent_tables,
-    voice.batch_tables,
-    voice.talk_tables,
+    voice.agents.tables,
+    voice.batches.tables,
+    voice.live.tables,
     webhooks.tables,
 )  # imported so that `metadata` knows their tables
 

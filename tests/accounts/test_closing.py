@@ -23,9 +23,9 @@ from config.door import Door
 from tests.accounts.test_members import create_key, invite, join
 from tests.servers import until
 from tests.town import PASSWORD, Town, Visitor
-from voice.batch_tables import batches
-from voice.number_purchase import BuyNumber
-from voice.numbers import ImportNumber, active_number_objects
+from voice.batches.tables import batches
+from voice.numbers.commands import ImportNumber, active_number_objects
+from voice.numbers.purchase import BuyNumber
 from voice.tables import calls
 
 NUMBER, PERSON = "+14155550101", "+14155550130"

@@ -37,7 +37,7 @@ from config.clock import new_id, now_ms, stable_id
 from config.database import Database
 from config.door import Door
 from tests.databases import Postgres, SqliteFiles
-from voice.numbers import ImportNumber
+from voice.numbers.commands import ImportNumber
 from voice.tables import calls
 
 YEAR_MS = 365 * 86_400_000

@@ -16,7 +16,7 @@ from quart import Quart, websocket
 from config.serve import listen, serve_app
 from tests.benchmarks.relay_server import watched
 from voice.conversation.actions import Message
-from voice.llm import LanguageModel, Piece, Text
+from voice.live.llm import LanguageModel, Piece, Text
 
 GREETING = "How can I help you?"
 

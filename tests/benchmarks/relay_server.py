@@ -16,7 +16,7 @@ from typing import Any
 
 from config.cli import main as command
 from voice.conversation.actions import Message
-from voice.llm import LanguageModel, Piece
+from voice.live.llm import LanguageModel, Piece
 
 _REFERENCE = re.compile(r"reference is (\w+)")
 _answer = LanguageModel.answer

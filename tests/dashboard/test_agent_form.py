@@ -9,7 +9,7 @@ from config.http import as_model
 from dashboard.agent_form import agent_form, body_of, with_refusal
 from dashboard.views import Form
 from tests.town import Town
-from voice.agent_service import CreateAgentBody
+from voice.agents.service import CreateAgentBody
 
 FILLED = {
     "name": "Reminder",

@@ -16,8 +16,8 @@ from dashboard import agent_trial
 from tests.receiver import Receiver, receiving
 from tests.servers import until
 from tests.town import Town, Visitor, open_town
+from voice.live.tables import segments
 from voice.tables import calls
-from voice.talk_tables import segments
 
 DAY = {"type": "object", "properties": {"day": {"type": "string"}}, "required": ["day"], "additionalProperties": False}
 

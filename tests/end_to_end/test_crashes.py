@@ -29,7 +29,7 @@ from tests.servers import (
     running_network,
     until,
 )
-from voice.agent_tables import do_not_call
+from voice.agents.tables import do_not_call
 from voice.tables import calls
 
 SILENCE_SECONDS = 2

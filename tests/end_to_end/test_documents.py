@@ -32,7 +32,7 @@ from simulator.scenario import parse
 from simulator.scripts import MAGIC, PRESETS, REFUSED
 from tests.end_to_end.conftest import Site
 from tests.servers import BIN, ROOT, free_port, installation, network_process
-from voice.tool_shapes import Tools
+from voice.agents.tool_shapes import Tools
 from webhooks.shapes import Event
 from webhooks.signing import signature
 

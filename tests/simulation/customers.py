@@ -13,8 +13,8 @@ from config.door import Busy, Down
 from config.errors import ApiError
 from tests.simulation.database import DOLLAR, NUMBERS, raw_connection
 from tests.simulation.time import Gone
-from voice.batch_rows import GoodRow, Sheet
-from voice.batch_service import BatchRetry, BatchTerms
+from voice.batches.rows import GoodRow, Sheet
+from voice.batches.service import BatchRetry, BatchTerms
 from voice.service import Wanted
 
 if TYPE_CHECKING:

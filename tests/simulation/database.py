@@ -28,7 +28,7 @@ from config.door import Door
 from config.writer import Transaction, Values
 from tests.databases import make_schema, sqlite_url
 from tests.simulation.time import EPOCH_MS
-from voice.numbers import ImportNumber
+from voice.numbers.commands import ImportNumber
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process

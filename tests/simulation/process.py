@@ -18,12 +18,12 @@ from tests.simulation.bank import SimulatedBank
 from tests.simulation.carrier import LineToCarrier
 from tests.simulation.database import SimulatedDatabase, raw_connection
 from tests.simulation.time import Died, Gone
-from voice.batch_runner import BatchRunner
-from voice.batch_service import Batches
+from voice.batches.runner import BatchRunner
+from voice.batches.service import Batches
 from voice.call import Policy
 from voice.carrier import Addresses
 from voice.events import VerdictReported
-from voice.number_service import Numbers
+from voice.numbers.service import Numbers
 from voice.outbox import Outbox
 from voice.outcomes import Moved, Paused
 from voice.service import Calls

@@ -15,7 +15,7 @@ from tests.simulation.customers import BATCH_ATTEMPTS
 from tests.simulation.database import CREDITS, raw_connection
 from tests.simulation.oracle import allowed_charges
 from tests.simulation.process import POLICY
-from voice.numbers import MONTHLY_COST_CENTS
+from voice.numbers.commands import MONTHLY_COST_CENTS
 
 if TYPE_CHECKING:
     from tests.simulation.world import Report, World

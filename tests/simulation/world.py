@@ -28,7 +28,7 @@ from tests.simulation.process import Process, own_tasks
 from tests.simulation.time import Ids, Trouble, VirtualLoop
 from tests.simulation.truth import against_the_truth
 from voice.audit import audit_calls
-from voice.number_audit import audit_numbers
+from voice.numbers.audit import audit_numbers
 
 COMMON = (
     *("callback_lost", "callback_repeated", "callback_reordered", "callback_delayed"),
@@ -157,7 +157,7 @@ def simulate(seed: int, calls: int) -> Report:
         loop.set_task_factory(own_tasks)
         loop.set_exception_handler(lambda loop, context: None)  # of processes that have died
         world = World(seed, calls, loop)
-        with mock.patch("config.clock.uuid7", world.ids), mock.patch("voice.batch_plan.LIVE_LOOK_MS", BATCH_LOOK_MS):
+        with mock.patch("config.clock.uuid7", world.ids), mock.patch("voice.batches.plan.LIVE_LOOK_MS", BATCH_LOOK_MS):
             runner.run(world.run())
             found = world.found_meanwhile
             runner.run(_audit(world, found))

@@ -20,7 +20,7 @@ from simulator.network import Network
 from simulator.relay import RelayEnd, RelaySession
 from simulator.scripts import parse
 from tests.servers import DOLLAR, Organisation, Server, running_network, running_server, until
-from voice.switchboard import Switchboard
+from voice.live.switchboard import Switchboard
 
 PACE = 10.0
 TO = "+14155550160"

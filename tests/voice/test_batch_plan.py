@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voice.batch_plan import BatchState, Outcome, Plan, Rules, Standing, Waiting, Window, outcome_of, plan
+from voice.batches.plan import BatchState, Outcome, Plan, Rules, Standing, Waiting, Window, outcome_of, plan
 
 MONDAY = round(datetime(2026, 11, 23, tzinfo=UTC).timestamp() * 1000)
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000

@@ -19,11 +19,11 @@ from config.clock import new_id
 from config.door import Down
 from tests.servers import DOLLAR, Organisation, Server, running_network, running_server, until
 from tests.voice.test_agents import ask
-from voice.batch_commands import LookAtBatch, key_of
-from voice.batch_plan import LEASE_MS, TROUBLE_WAIT_MS
-from voice.batch_runner import BatchRunner
-from voice.batches import Outlook, due_rows
-from voice.batches import look_out as outlook_of
+from voice.batches.commands import LookAtBatch, key_of
+from voice.batches.plan import LEASE_MS, TROUBLE_WAIT_MS
+from voice.batches.queries import Outlook, due_rows
+from voice.batches.queries import look_out as outlook_of
+from voice.batches.runner import BatchRunner
 from voice.service import Wanted
 
 ANY_HOUR: dict[str, Any] = {"window": None, "max_duration_seconds": 60, "calls_per_second": 10}
@@ -357,7 +357,7 @@ async def test_a_sick_batch_keeps_no_other_waiting(sqlite_server: Server, monkey
             raise RuntimeError("this batch is sick")
         return await outlook_of(connection, batch_id)
 
-    monkeypatch.setattr("voice.batch_runner.look_out", look_out)
+    monkeypatch.setattr("voice.batches.runner.look_out", look_out)
     await ask(org, "POST", f"/v1/batches/{sick['id']}/pause")
     await ask(org, "POST", f"/v1/batches/{sick['id']}/resume")
     await ended(org, await make(org, [HUMAN]))

@@ -251,7 +251,7 @@ async def test_a_request_that_is_repeated_makes_one_batch(server: Server) -> Non
 async def test_nobody_has_more_batches_unfinished_than_anybody_needs(
     sqlite_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("voice.batch_service.MOST_UNFINISHED", 1)
+    monkeypatch.setattr("voice.batches.service.MOST_UNFINISHED", 1)
     org = await sqlite_server.organisation()
     made = await make(org, [HUMAN], **NIGHT)
     assert (await make(org, [HUMAN], expect=409, **NIGHT))["code"] == "too_many_batches"

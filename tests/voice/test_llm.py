@@ -16,7 +16,7 @@ from quart import Quart, request
 from simulator.app import Options, listen, running, serve
 from simulator.model import STALL_SECONDS, Model, Step
 from voice.conversation.events import ModelFault
-from voice.llm import Call, LanguageModel, ModelError, Piece, Text
+from voice.live.llm import Call, LanguageModel, ModelError, Piece, Text
 
 MESSAGES = [{"role": "system", "content": "You help."}, {"role": "user", "content": "When do you open?"}]
 END_CALL = {"type": "function", "function": {"name": "end_call", "parameters": {"type": "object", "properties": {}}}}

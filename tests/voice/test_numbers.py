@@ -27,7 +27,7 @@ from tests.servers import (
     until,
 )
 from tests.voice.test_agents import ask, create, number_of
-from voice.number_purchase import EndPurchase
+from voice.numbers.purchase import EndPurchase
 
 WANTED = "+14155550160"
 PRICE = 100_000

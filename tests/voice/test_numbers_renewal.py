@@ -17,7 +17,7 @@ from tests.databases import alter
 from tests.servers import DOLLAR, Organisation, Server, running_network, running_server
 from tests.voice.test_agents import create
 from tests.voice.test_numbers import PRICE, WANTED, buy, kinds, look, network_of
-from voice.number_purchase import month_later
+from voice.numbers.purchase import month_later
 from voice.tables import numbers
 
 DAY_SECONDS = 86_400

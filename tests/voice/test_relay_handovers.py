@@ -23,7 +23,7 @@ from tests.servers import (
     until,
 )
 from tests.voice.stage import PACE, TO, Sockets, Stage, close_code, hears, stage
-from voice.relay import SUPERSEDED
+from voice.live.relay import SUPERSEDED
 
 PERSON = "+14155550170"
 LINES = ["Hello?", "Yes.", "Go on.", "Well.", "No, that's all. Bye."]

@@ -14,7 +14,7 @@ from simulator.calls import Command
 from simulator.relay import RelaySession
 from tests.servers import until
 from tests.voice.stage import TO, Sockets, Stage, close_code, hears, stage
-from voice.relay import FLOODED, NOT_A_RELAY, REFUSED, SUPERSEDED
+from voice.live.relay import FLOODED, NOT_A_RELAY, REFUSED, SUPERSEDED
 
 GREETING = "This is an AI assistant."
 

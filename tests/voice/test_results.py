@@ -10,7 +10,7 @@ import pytest
 from simulator.app import Options, running
 from simulator.model import Model, Step
 from voice.conversation.events import ModelFault
-from voice.llm import LanguageModel, ModelError
+from voice.live.llm import LanguageModel, ModelError
 from voice.results import Extraction, Line, check, extract, has_person, request_for, schema_of, transcript_of
 
 RETURNS = {"confirmed": "boolean", "guests": "number", "note": "string"}

@@ -11,8 +11,8 @@ from config.database import Database
 from config.door import Door
 from tests.databases import alter
 from voice.conversation.actions import MarkLatency, StoreSegment
-from voice.talk_tables import relay_tickets
-from voice.talks import IssueTicket, StoreTalk, talk_of, turns_of
+from voice.live.store import IssueTicket, StoreTalk, talk_of, turns_of
+from voice.live.tables import relay_tickets
 
 CALL, ORG = "call-1", "org-1"
 OLDER, NEWER = "older", "newer"

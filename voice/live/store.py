@@ -16,9 +16,9 @@ from config.rows import OfOneOrganisation, Read, Row, Rows
 from voice.calls import call_of
 from voice.conversation.actions import MarkLatency, StoreSegment
 from voice.conversation.events import ResumeReason
+from voice.live.tables import relay_tickets, segments, turns
 from voice.notices import completed_notice
 from voice.tables import calls, evidence
-from voice.talk_tables import relay_tickets, segments, turns
 
 TICKET_MS = 120_000
 """How long after the TwiML was answered its socket may open."""

@@ -17,10 +17,10 @@ from config.clock import Clock, now_ms
 from config.database import Database, Unavailable
 from config.door import Busy, Door, Down
 from config.errors import ApiError
-from voice.batch_commands import Dialled, HoldUp, LookAtBatch, TellDialled, key_of, rules_of
-from voice.batch_plan import LEASE_MS, TROUBLE_WAIT_MS, BatchState, RowState
-from voice.batch_tables import batch_calls
-from voice.batches import DUE_BATCHES, NEXT_LOOK, Outlook, due_rows, look_out
+from voice.batches.commands import Dialled, HoldUp, LookAtBatch, TellDialled, key_of, rules_of
+from voice.batches.plan import LEASE_MS, TROUBLE_WAIT_MS, BatchState, RowState
+from voice.batches.queries import DUE_BATCHES, NEXT_LOOK, Outlook, due_rows, look_out
+from voice.batches.tables import batch_calls
 from voice.service import Calls, Wanted
 from voice.tables import idempotency_keys
 

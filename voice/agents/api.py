@@ -14,7 +14,7 @@ from accounts.tables import api_keys
 from config.http import answer, body_as, query_as
 from config.openapi import asks, fails, gives, takes
 from voice import shapes
-from voice.agent_service import ChangeAgentBody, CreateAgentBody, Id, agents_service
+from voice.agents.service import ChangeAgentBody, CreateAgentBody, Id, agents_service
 
 blueprint = Blueprint("agents", __name__)
 blueprint.before_request(require_key)

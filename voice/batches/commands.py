@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from config.rows import OfOneOrganisation, Read, Row, Rows
-from voice.batch_plan import (
+from voice.batches.plan import (
     HELD_UP_LOOK_MS,
     LEASE_MS,
     TROUBLE_WAIT_MS,
@@ -24,7 +24,7 @@ from voice.batch_plan import (
     Window,
     plan,
 )
-from voice.batch_tables import batch_calls, batches
+from voice.batches.tables import batch_calls, batches
 
 IDLE: Mapping[str, Any] = {"live_of": None, "claimed_at": None}
 """Of a row that nobody is calling."""

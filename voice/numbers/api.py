@@ -16,11 +16,11 @@ from config.http import Cursor, answer, body_as, query_as
 from config.openapi import asks, fails, gives, takes
 from config.shapes import Nothing
 from voice import shapes
-from voice.agent_service import Id, Language, LongText
-from voice.number_service import numbers_service
-from voice.numbers import is_own_number, list_numbers
-from voice.tool_shapes import Returns, Tools, check_addresses, tools_as_kept
-from voice.verified_numbers import list_verified, verified_object
+from voice.agents.service import Id, Language, LongText
+from voice.agents.tool_shapes import Returns, Tools, check_addresses, tools_as_kept
+from voice.numbers.commands import is_own_number, list_numbers
+from voice.numbers.service import numbers_service
+from voice.numbers.verified import list_verified, verified_object
 
 blueprint = Blueprint("numbers", __name__)
 blueprint.before_request(require_key)

@@ -41,9 +41,9 @@ from voice.conversation.events import (
 )
 from voice.conversation.frames import render_frame, sound
 from voice.lists import AddToDoNotCall as KeepOnDoNotCall
-from voice.llm import LanguageModel, ModelError, Piece, Text
-from voice.talks import StoreTalk
-from voice.tool_calls import run_tool, sound_json
+from voice.live.llm import LanguageModel, ModelError, Piece, Text
+from voice.live.store import StoreTalk
+from voice.live.tool_calls import run_tool, sound_json
 
 log = structlog.get_logger(__name__)
 

@@ -154,7 +154,7 @@ class LanguageModel:
         if self._client is None:
             # Importing takes over a second: not in the event loop.
             openai = await asyncio.to_thread(__import__, "openai")
-            transport = await asyncio.to_thread(import_module, "voice.model_transport")
+            transport = await asyncio.to_thread(import_module, "voice.live.model_transport")
             if self._client is None:  # another task may have been faster
                 self._client = openai.AsyncOpenAI(
                     api_key=self._api_key,

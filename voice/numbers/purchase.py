@@ -26,8 +26,8 @@ from billing.posting import HOLD, RELEASE, SETTLE, Posting, Refusal, Transfer
 from billing.rating import Terms
 from config.errors import ApiError, not_found, refused
 from config.rows import Read, Row, Rows
-from voice.agent_tables import agent_numbers
-from voice.numbers import MONTHLY_COST_CENTS, kind_of, own_number
+from voice.agents.tables import agent_numbers
+from voice.numbers.commands import MONTHLY_COST_CENTS, kind_of, own_number
 from voice.tables import numbers
 
 LOOK_AGAIN_MS = 60_000

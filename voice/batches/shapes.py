@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from config.shapes import E164, Id, Moment, Page, Shape
-from voice.batch_plan import BatchState, Outcome
+from voice.batches.plan import BatchState, Outcome
 
 RowId = Annotated[str, Field(examples=["0198f3c2-5a61-7d3c-8f0e-2b1a4c5d6e7f:0000002"])]
 Time = Annotated[str, Field(examples=["09:00"])]

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from accounts.tables import organisations
 from config.errors import ApiError, invalid, not_found
 from config.rows import OfOneOrganisation, Read, Row, Rows
-from voice.agent_tables import agent_numbers, agents, verified_numbers
+from voice.agents.tables import agent_numbers, agents, verified_numbers
 from voice.calls import active_number
 from voice.presenting import number_object
 from voice.tables import numbers

@@ -18,16 +18,16 @@ from accounts.organisations import find_organisation
 from config.clock import Clock, new_id
 from config.database import Database, Unavailable
 from config.door import Busy, Down
-from voice.briefing import brief_of
 from voice.call import Policy
 from voice.calls import find_call
 from voice.conversation import restored_conversation
 from voice.conversation.events import DrainRequested, ResumeReason, SetupReceived, VerdictReceived
 from voice.events import HangUpRequested
+from voice.live.briefing import brief_of
+from voice.live.store import IssueTicket, RedeemTicket, as_piece, talk_of, verdict_words
+from voice.live.talking import Means, Send, Session, Talk
 from voice.move_call import MoveCall, Observation
 from voice.outcomes import Moved
-from voice.talking import Means, Send, Session, Talk
-from voice.talks import IssueTicket, RedeemTicket, as_piece, talk_of, verdict_words
 
 log = structlog.get_logger(__name__)
 

@@ -13,10 +13,10 @@ from accounts.auth import caller, require_key
 from config.errors import invalid, not_found
 from config.http import Cursor, answer, as_model, idempotency_key, parsed_json, query_as
 from config.openapi import asks, fails, gives, hears, takes, takes_csv
-from voice import batch_shapes as shapes
-from voice.batch_rows import MOST_CALLS, BatchCall, Sheet, read_calls, read_csv
-from voice.batch_service import NOT_ONES_OWN, BatchTerms, batches_service
-from voice.batches import batch_object, find_batch, find_row, list_batches, list_rows, progress_of, row_object
+from voice.batches import shapes
+from voice.batches.queries import batch_object, find_batch, find_row, list_batches, list_rows, progress_of, row_object
+from voice.batches.rows import MOST_CALLS, BatchCall, Sheet, read_calls, read_csv
+from voice.batches.service import NOT_ONES_OWN, BatchTerms, batches_service
 from voice.call_request import check_generation
 from voice.service import REPLAYED_HEADER
 

@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from accounts.tables import api_keys, organisations
 from config.clock import iso
-from voice.batch_plan import Outcome, RowState, Waiting, outcome_of
-from voice.batch_tables import batch_calls, batches
+from voice.batches.plan import Outcome, RowState, Waiting, outcome_of
+from voice.batches.tables import batch_calls, batches
 from voice.tables import calls
 
 CANDIDATES = 4

@@ -21,11 +21,11 @@ from config.database import Database
 from config.door import Door
 from config.errors import ApiError, not_found, refused
 from config.settings import Settings
-from voice.agent_tables import do_not_call
-from voice.batch_commands import CreateBatch, SwitchBatch
-from voice.batch_plan import RETRIABLE, Window
-from voice.batch_rows import GoodRow, RefusedRow, Sheet
-from voice.batches import batch_object, count_unfinished, find_batch, progress_of
+from voice.agents.tables import do_not_call
+from voice.batches.commands import CreateBatch, SwitchBatch
+from voice.batches.plan import RETRIABLE, Window
+from voice.batches.queries import batch_object, count_unfinished, find_batch, progress_of
+from voice.batches.rows import GoodRow, RefusedRow, Sheet
 from voice.call_request import CallTerms
 from voice.service import Calls, Quote, Wanted
 

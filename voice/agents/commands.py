@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from config.errors import ApiError, invalid, not_found
 from config.rows import OfOneOrganisation, Read, Row, Rows
-from voice.agent_tables import agent_numbers, agents
+from voice.agents.tables import agent_numbers, agents
 from voice.conversation.prompting import DEFAULT_PERSONA
 from voice.tables import numbers
 

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.audit import Finding, Report, Violation
 from billing.posting import RELEASE, SETTLE
 from billing.tables import transfers
-from voice.number_purchase import month_later, price_milli_cents
+from voice.numbers.purchase import month_later, price_milli_cents
 from voice.tables import numbers
 
 LONGEST_PURCHASE_MS = 86_400_000

@@ -13,8 +13,7 @@ from typing import Any
 
 import structlog
 
-from voice.agents import call_snapshot
-from voice.briefing import brief_of
+from voice.agents.commands import call_snapshot
 from voice.conversation import CallBrief, advance, new_conversation
 from voice.conversation.actions import (
     Action,
@@ -45,9 +44,10 @@ from voice.conversation.events import (
     ToolOutcome,
 )
 from voice.conversation.frames import sound
-from voice.llm import ModelError, Piece, Text
-from voice.talking import Means
-from voice.tool_calls import run_tool, sound_json
+from voice.live.briefing import brief_of
+from voice.live.llm import ModelError, Piece, Text
+from voice.live.talking import Means
+from voice.live.tool_calls import run_tool, sound_json
 
 log = structlog.get_logger(__name__)
 

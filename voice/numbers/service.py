@@ -26,10 +26,10 @@ from voice.calls import oldest_active_number
 from voice.carrier import Carrier, CarrierUnavailable
 from voice.dialling import NotDiallable, check_number
 from voice.events import DialAccepted, DialRefused
-from voice.number_purchase import BuyNumber, EndPurchase, Errand, GivenBack, ReleaseNumber, TendNumber
-from voice.numbers import MONTHLY_COST_CENTS, ChangeNumber, find_number
+from voice.numbers.commands import MONTHLY_COST_CENTS, ChangeNumber, find_number
+from voice.numbers.purchase import BuyNumber, EndPurchase, Errand, GivenBack, ReleaseNumber, TendNumber
+from voice.numbers.verified import CODE_DIGITS, ConfirmCode, ForgetVerified, TellCode, verified_object
 from voice.tables import numbers
-from voice.verified_numbers import CODE_DIGITS, ConfirmCode, ForgetVerified, TellCode, verified_object
 
 log = structlog.get_logger(__name__)
 

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from config.clock import iso
 from config.errors import ApiError, invalid, not_found
 from config.rows import OfOneOrganisation, Read, Row, Rows
-from voice.agent_tables import verified_numbers
+from voice.agents.tables import verified_numbers
 from voice.tables import numbers
 
 CODE_DIGITS = 6

@@ -19,9 +19,9 @@ from quart.wrappers import Websocket
 from config.database import Unavailable
 from config.door import Busy, Down
 from voice.conversation.frames import FrameRejected, Setup, parse_frame
+from voice.live.switchboard import RELAY_PATH, TICKET_PARAMETER, Switchboard
+from voice.live.talking import Talk
 from voice.signature import SignatureCheck
-from voice.switchboard import RELAY_PATH, TICKET_PARAMETER, Switchboard
-from voice.talking import Talk
 
 log = structlog.get_logger(__name__)
 blueprint = Blueprint("relay", __name__)

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, StrictStr
 
 from config.errors import ApiError, invalid
 from config.http import as_model, storable
-from voice.batch_plan import Window
+from voice.batches.plan import Window
 from voice.call_request import LONGEST_OBJECT
 from voice.dialling import NotDiallable, check_number
 

@@ -18,7 +18,7 @@ from config.door import Door
 from config.egress import LONGEST_URL
 from config.errors import ApiError, invalid, not_found
 from config.settings import Settings
-from voice.agents import (
+from voice.agents.commands import (
     DEFAULTS,
     SETTABLE,
     ArchiveAgent,
@@ -29,9 +29,9 @@ from voice.agents import (
     numbers_of_agents,
     primary_of,
 )
+from voice.agents.tool_shapes import TOOL_EXAMPLE, Returns, Tools, check_addresses, tools_as_kept
 from voice.dialling import NotDiallable, check_number
-from voice.numbers import active_number_objects
-from voice.tool_shapes import TOOL_EXAMPLE, Returns, Tools, check_addresses, tools_as_kept
+from voice.numbers.commands import active_number_objects
 
 LONGEST_TEXT, LONGEST_SENTENCE, MOST_NUMBERS = 20_000, 1_000, 100
 SHORTEST_SILENCE_SECONDS, LONGEST_SILENCE_SECONDS = 3, 120

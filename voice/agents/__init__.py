@@ -1,0 +1,1 @@
+"""Agents: what an organisation has its calls conducted by. `api` → `service` → `commands`; `tables` holds them."""

@@ -1,0 +1,1 @@
+"""Telephone numbers: imported, bought, renewed, given back. `api` → `service` → `commands` and `purchase`."""
