@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, MetaData, Select, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -63,6 +63,7 @@ class Database:
                 pool_timeout=FREE_CONNECTION_TIMEOUT_SECONDS,
                 connect_args=patience,
             )
+            event.listen(self._reader.sync_engine, "checkout", _leave_closed)
             self._look_ups = PostgresLookUps(address, FREE_CONNECTION_TIMEOUT_SECONDS, patience)
             self._writer = PostgresWriter(address, patience)
 
@@ -143,6 +144,12 @@ def _sqlite_code(error: sqlite3.Error) -> int:
 
 def _sqlstate(error: BaseException | None) -> str:
     return getattr(error, "sqlstate", None) or ""
+
+
+def _leave_closed(dbapi: Any, record: Any, proxy: Any) -> None:
+    """A connection that the server has ended meanwhile is replaced before anybody is given it."""
+    if record.driver_connection.is_closed():
+        raise DisconnectionError
 
 
 def _configure_sqlite(engine: Engine) -> None:

@@ -18,7 +18,8 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Reading:
-    """A final answer of the REST API when it was asked for this call. `at`: UTC epoch ms."""
+    """A final answer of the REST API when it was asked for this call, or one that tells of a machine while the call is
+    up. `at`: UTC epoch ms."""
 
     at: int
     answered_by: str | None

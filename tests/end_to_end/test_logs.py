@@ -75,7 +75,7 @@ def breakage(url: str, key: str, database: Path) -> None:
         connection.execute("CREATE TRIGGER broken BEFORE INSERT ON calls BEGIN SELECT RAISE(ABORT, 'broken'); END")
     connection.close()
     with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=40) as client:
-        answer = client.post("/v1/calls", json={"to": CALLEE, "prompt": PROMPT})
+        answer = client.post("/v1/calls", json={"to": CALLEE, "prompt": PROMPT, "max_duration_seconds": 60})
         assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
         assert answer.headers["Request-Id"] in answer.json()["error"]  # what support finds the line of the log by
         form = {"CallSid": "CA" + "2" * 32, "To": NUMBER, "From": CALLER, "CallStatus": "ringing"}

@@ -25,7 +25,7 @@ from simulator.calls import Hook
 from simulator.faults import FaultPlan, dice
 from simulator.network import Network
 from simulator.scripts import Script
-from tests.end_to_end.oracle import Reading, Timing, allowed_charges
+from tests.end_to_end.oracle import FREE_VERDICTS, Reading, Timing, allowed_charges
 from tests.servers import (
     DOLLAR,
     Organisation,
@@ -71,7 +71,7 @@ class Told:
                 self.dials[form["To"]].append(response.status_code)
             elif "/Calls/" in request.path and request.method == "GET" and response.status_code == 200:
                 said = json.loads(await response.get_data())
-                if said["status"] in FINAL:
+                if said["status"] in FINAL or said["answered_by"] in FREE_VERDICTS:
                     self.readings[said["sid"]].append(Reading(network.clock.epoch_ms(), said["answered_by"]))
             return response
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 FREE_STATUSES = ("busy", "no-answer", "failed", "canceled")
+FREE_VERDICTS = ("machine_start", "fax")
 FINAL_STATUSES = ("completed", *FREE_STATUSES)
 OUTCOMES = {
     "human": 46,
@@ -52,13 +53,14 @@ class Moment:
 
 @dataclass(frozen=True)
 class Said:
-    """What a statement says. `is_reading`: an answer of the REST API."""
+    """What a statement says. `is_reading`: an answer of the REST API; `is_live`: one that shows the call as up."""
 
     status: str | None = None
     duration_seconds: int | None = None
     answered_by: str | None = None
     detection_ms: int | None = None
     is_reading: bool = False
+    is_live: bool = False
 
 
 @dataclass
@@ -326,7 +328,10 @@ class _Calls:
     async def list_async(self, to: str, from_: str, limit: int) -> list[Any]:
         await self._answered()
         found = [leg for leg in self._network.legs.values() if (leg.to, leg.from_) == (to, from_)]
-        return [SimpleNamespace(sid=leg.sid, date_created=_at(leg.created_at // 1000 * 1000)) for leg in found[-limit:]]
+        return [
+            SimpleNamespace(sid=leg.sid, parent_call_sid=None, date_created=_at(leg.created_at // 1000 * 1000))
+            for leg in found[-limit:]
+        ]
 
     async def _answered(self) -> None:
         """The network's ways not to answer."""
@@ -363,7 +368,9 @@ class _Call:
         if leg.is_over and not stale:
             duration = leg.duration_seconds if leg.status == "completed" else None
             said = Said(leg.status, duration, leg.answered_by, is_reading=True)
-            leg.told.append((Moment((now, now + 60)), said))
+        else:
+            said = Said(answered_by=leg.answered_by, is_reading=True, is_live=True)
+        leg.told.append((Moment((now, now + 60)), said))
         return SimpleNamespace(
             sid=leg.sid,
             status="in-progress" if stale else "queued" if leg.status == "initiated" else leg.status,

@@ -7,13 +7,14 @@ allows what each of the possibilities gives.
 from collections.abc import Sequence
 from itertools import islice, product
 
-from tests.simulation.carrier import FREE_STATUSES, Leg, Moment, Said
+from tests.simulation.carrier import FREE_STATUSES, FREE_VERDICTS, Leg, Moment, Said
 from tests.simulation.time import Trouble
 
 RATE_MILLI_CENTS_PER_MINUTE = 5_000
 AMD_TIMEOUT_SECONDS = 30
-FREE_VERDICTS = ("machine_start", "fax")
 MOST_POSSIBILITIES = 20_000
+SILENCE_MS = 120_000
+"""How long after the grace a carrier that shows an ended call as up is still waited for."""
 AN_ASK_MS = 12_000
 """How long after an answer of the REST API it may be stored, when the database is in trouble."""
 
@@ -67,12 +68,14 @@ def _outbound(arrived: Sequence[tuple[int, Said]], maximum_seconds: int, grace_m
     detections: list[int] = []
     overdue = False
     for at, said in arrived:
-        late = ended_at is not None and at >= ended_at + grace_ms and not verdicts
+        waited = -1 if ended_at is None or verdicts else at - ended_at
+        late = waited >= grace_ms + (SILENCE_MS if said.is_live else 0)
         if said.status is not None:
             statuses.append(said.status)
             durations += [said.duration_seconds] if said.duration_seconds is not None else []
             ended_at = at if ended_at is None else ended_at
-        if said.answered_by is not None and (not said.is_reading or late or said.answered_by in FREE_VERDICTS):
+        decides = late and not said.is_live
+        if said.answered_by is not None and (not said.is_reading or decides or said.answered_by in FREE_VERDICTS):
             verdicts.append(said.answered_by)
             milliseconds = said.detection_ms if said.detection_ms is not None else AMD_TIMEOUT_SECONDS * 1000
             detections.append(-(-milliseconds // 1000))
