@@ -197,21 +197,10 @@ def _open_many_files() -> None:
 
 def _add_errors(app: Quart) -> None:
     @app.before_request
-    async def begin_nothing_at_the_end() -> None:
+    async def receive() -> None:
         if "begins_nothing" in app.extensions:
             raise _busy("The server is stopping. Nothing was changed; try again.")
-
-    @app.before_request
-    async def check_framing() -> None:
-        """Where a request ends must be beyond doubt for us and for any proxy, and none may pass a proxy unseen: HTTP/2
-        without TLS comes from nobody but who tunnels through its way for sockets."""
-        is_tunnelled = request.http_version == "2" and request.scheme == "http"
-        if is_tunnelled or ("Transfer-Encoding" in request.headers and "Content-Length" in request.headers):
-            words = "Send HTTP/1.1, and the body's length either by Content-Length or in chunks."
-            raise ApiError(400, "invalid_request", words, {} if is_tunnelled else {"Connection": "close"})
-
-    @app.before_request
-    async def name_request() -> None:
+        _check_framing()
         structlog.contextvars.clear_contextvars()
         route = request.url_rule.rule if request.url_rule else None  # an address itself may carry anything
         structlog.contextvars.bind_contextvars(request_id=request_id(), route=route)
@@ -242,6 +231,15 @@ def _add_errors(app: Quart) -> None:
     )
     handle(HTTPException, _http_error)
     handle(Exception, _unexpected)
+
+
+def _check_framing() -> None:
+    """Where a request ends must be beyond doubt for us and for any proxy, and none may pass a proxy unseen: HTTP/2
+    without TLS comes from nobody but who tunnels through its way for sockets. Raises ApiError."""
+    is_tunnelled = request.http_version == "2" and request.scheme == "http"
+    if is_tunnelled or ("Transfer-Encoding" in request.headers and "Content-Length" in request.headers):
+        words = "Send HTTP/1.1, and the body's length either by Content-Length or in chunks."
+        raise ApiError(400, "invalid_request", words, {} if is_tunnelled else {"Connection": "close"})
 
 
 def _is_page() -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 import structlog
 
@@ -100,9 +101,17 @@ class Carrier:
     async def open(self) -> None:
         """Import the SDK and make its connection pool; must run in the event loop that uses it."""
         from twilio.http.async_http_client import AsyncTwilioHttpClient
+        from twilio.http.response import Response
         from twilio.rest import Client
 
-        self._http = AsyncTwilioHttpClient()
+        class Http(AsyncTwilioHttpClient):  # type: ignore[misc]
+            """The SDK's own, with forms that are encoded already: its way there takes three times as long."""
+
+            async def request(self, method: str, url: str, *rest: Any, data: Any = None, **more: Any) -> Response:
+                encoded = None if data is None else urlencode(data, doseq=True).encode()
+                return await super().request(method, url, *rest, data=encoded, **more)
+
+        self._http = Http()
         self._client = Client(*self._credentials, http_client=self._http)
         self._client.edge = self._client.region = None  # from the environment; they would mangle the host
         self._client.api.base_url = self._base_url

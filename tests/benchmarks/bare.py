@@ -19,6 +19,7 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from quart import Quart, Response, request
 
+from voice.carrier import Addresses
 from voice.signature import SignatureCheck
 
 ACCOUNT_SID = "AC" + "b" * 32
@@ -57,6 +58,7 @@ async def carrier(port: int) -> None:
 def handler(port: int, carrier_url: str) -> Quart:
     app = Quart("handler")
     check = SignatureCheck(AUTH_TOKEN, f"http://127.0.0.1:{port}")
+    addresses = Addresses(f"http://127.0.0.1:{port}")
     client: Any = None
 
     @app.before_serving
@@ -72,14 +74,17 @@ def handler(port: int, carrier_url: str) -> Quart:
     async def create() -> Response:
         wanted = msgspec.json.decode(await request.get_data())
         call_id = str(uuid.uuid4())
-        await client.calls.create_async(
+        await client.calls.create_async(  # as the product asks
             to=wanted["to"],
             from_="+14155550100",
-            url=f"http://127.0.0.1/calls/{call_id}/voice",
-            status_callback="http://127.0.0.1/status",
+            url=addresses.voice(call_id),
+            status_callback=addresses.status(call_id),
             status_callback_event=["initiated", "ringing", "answered", "completed"],
             machine_detection="Enable",
+            machine_detection_timeout=30,
             async_amd="true",
+            async_amd_status_callback=addresses.verdict(call_id),
+            time_limit=3_600,
         )
         body = msgspec.json.encode({"id": call_id, "status": "initiated"})
         return Response(body, 201, content_type="application/json")
