@@ -1,12 +1,14 @@
 """API keys: made once, shown once, kept as a hash.
 
 Invariant: a key is valid exactly while its row says so; nothing remembers an earlier answer, so revoking works at
-once.
+once, and what reserves money asks again in the transaction that does.
 """
 
 import hashlib
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import bindparam, select
 
@@ -39,6 +41,11 @@ def hash_of(key: str) -> str:
 
 async def find_caller(database: Database, key: str, now: int) -> Caller | None:
     for row in await database.look_up(_FIND, key_hash=hash_of(key)):
-        if row["revoked_at"] is None and (row["expires_at"] is None or row["expires_at"] > now):
+        if is_valid(row, now):
             return Caller(row["org_id"], row["id"])
     return None
+
+
+def is_valid(row: Mapping[str, Any], now: int) -> bool:
+    """Whether a key opens anything, neither revoked nor expired."""
+    return row["revoked_at"] is None and (row["expires_at"] is None or row["expires_at"] > now)

@@ -166,7 +166,7 @@ class HearReversal:
         intent = (self.seen.payment_intent_id,)
         return (
             Read(topups, "stripe_payment_intent_id", intent),
-            Read(reversals, "stripe_payment_intent_id", intent),
+            Read(reversals, "stripe_payment_intent_id", intent, locked=True),  # it may belong to nobody yet
             Read(transfers, "source_key", _keys([self.seen.id])),
             Read(auto_recharges, "id", list(self.organisations(located))),
             *low_balance.reads_for(*self.organisations(located)),

@@ -162,8 +162,19 @@ def create_worker_app(machinery: Machinery) -> Quart:
 def _add_lifecycle(app: Quart, machinery: Machinery) -> None:
     bell = app.extensions["bell"] = Bell(machinery.door)
 
+    def wind_up() -> None:
+        """Hypercorn on its own, as the Procfile starts it, stops listening at the signal and lets its connections end:
+        what would not be answered any more is not begun, and conversations are handed on meanwhile. (`serve` hands them
+        on first.)"""
+        if "winds_up" in app.extensions:
+            return
+        app.extensions["begins_nothing"] = True
+        if (switchboard := app.extensions["switchboard"]) is not None:
+            app.extensions["winds_up"] = asyncio.create_task(switchboard.drain())
+
     @app.before_serving
     async def start() -> None:
+        bell.told_to_stop.append(wind_up)
         _open_many_files()
         if machinery.database.is_sqlite:
             await asyncio.to_thread(migrate_embedded, machinery.settings.database_url)

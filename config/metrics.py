@@ -185,7 +185,11 @@ def _check_reader(settings: Settings) -> None:
         shown = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if not hmac.compare_digest(shown.encode(), token.encode()):
             raise ApiError(401, "unauthorized", "Show METRICS_TOKEN as a bearer token.")
-    elif request.remote_addr not in LOOPBACK or any(header in request.headers for header in FORWARDED):
+    elif (
+        request.remote_addr not in LOOPBACK
+        or any(header in request.headers for header in FORWARDED)
+        or settings.public_base_url.startswith("https")  # a proxy stands before us, and not each says for whom it asks
+    ):
         raise ApiError(401, "unauthorized", "Set METRICS_TOKEN to read metrics from another machine.")
 
 

@@ -95,7 +95,7 @@ async def serve_app(app: Any, listening: socket.socket) -> None:
     config = Config.from_toml(HYPERCORN)
     config.bind = [f"fd://{listening.detach()}"]
     config.errorlog = None
-    stopped = asyncio.create_task(_drained(app))
+    stopped = app.extensions["winds_up"] = asyncio.create_task(_drained(app))
     await hypercorn_serve(app, config, shutdown_trigger=lambda: asyncio.shield(stopped))
 
 

@@ -37,7 +37,8 @@ def body_of(form: Mapping[str, str], number_ids: Sequence[str]) -> dict[str, Any
         "returns": _returns(form.get("returns", ""), errors),
         "tools": _tools(form.get("tools", ""), errors),
         "max_duration_seconds": _seconds(form.get("max_duration_minutes", ""), errors),
-        "silence_timeout_seconds": _whole(form.get("silence_timeout_seconds", ""), errors),
+        "silence_timeout_seconds": _whole("silence_timeout_seconds", form, errors),
+        "longest_hold_seconds": _whole("longest_hold_seconds", form, errors),
         "number_ids": list(number_ids),
         "primary_number_id": form.get("primary_number_id") or None,
     }
@@ -46,8 +47,12 @@ def body_of(form: Mapping[str, str], number_ids: Sequence[str]) -> dict[str, Any
     return Form(form, errors, _HOW_MANY.get(len(errors), _MANY)) if errors else body
 
 
-_MINUTES, _SECONDS = "Enter minutes, from 1 to 60.", "Enter whole seconds, from 3 to 120."
-_OWN_WORDS = {"max_duration_seconds": _MINUTES, "silence_timeout_seconds": _SECONDS}
+_MINUTES = "Enter minutes, from 1 to 60."
+_SECONDS = {
+    "silence_timeout_seconds": "Enter whole seconds, from 3 to 120.",
+    "longest_hold_seconds": "Enter whole seconds, from 30 to 3600.",
+}
+_OWN_WORDS = {"max_duration_seconds": _MINUTES, **_SECONDS}
 """What the form says instead of the API's refusal, which counts in other units or in the API's terms."""
 _HOW_MANY = {1: "Nothing was saved: one field needs another look."}
 _MANY = "Nothing was saved: some fields need another look."
@@ -57,7 +62,7 @@ def with_refusal(form: Mapping[str, str], field: str, message: str) -> Form:
     """The form as the API's shapes refused it; `field` as the error names it, such as `tools.0.url`."""
     top = field.partition(".")[0]
     name = FORM_FIELD.get(top, top)
-    known = {*TEXTS, "name", "language", "returns", "tools", "max_duration_minutes", "silence_timeout_seconds"}
+    known = {*TEXTS, "name", "language", "returns", "tools", "max_duration_minutes", *_SECONDS}
     if name not in known:
         return Form(form, error=message)
     sentence = _OWN_WORDS.get(top) or re.sub(rf"^`{re.escape(field)}`:? ", "", message)  # it stands beside the field
@@ -69,9 +74,9 @@ def agent_form(agent: Mapping[str, Any]) -> Form:
     values = {name: agent[name] or "" for name in (*TEXTS, "name", "voicemail_action")}
     values["returns"] = returns_text(agent["returns"] or {})
     values["tools"] = json.dumps(agent["tools"], indent=2, ensure_ascii=False) if agent["tools"] else ""
-    longest, silence = agent["max_duration_seconds"], agent["silence_timeout_seconds"]
+    longest = agent["max_duration_seconds"]
     values["max_duration_minutes"] = "" if longest is None else f"{longest / 60:g}"
-    values["silence_timeout_seconds"] = "" if silence is None else str(silence)
+    values |= {name: "" if agent[name] is None else str(agent[name]) for name in _SECONDS}
     return Form(values)
 
 
@@ -126,10 +131,11 @@ def _seconds(minutes: str, errors: dict[str, str]) -> int | None:
     return round(float(minutes) * 60)
 
 
-def _whole(text: str, errors: dict[str, str]) -> int | None:
-    if not text.strip():
+def _whole(name: str, form: Mapping[str, str], errors: dict[str, str]) -> int | None:
+    text = form.get(name, "").strip()
+    if not text:
         return None
-    if not re.fullmatch(r"[0-9]{1,5}", text.strip()):
-        errors["silence_timeout_seconds"] = _SECONDS
+    if not re.fullmatch(r"[0-9]{1,5}", text):
+        errors[name] = _SECONDS[name]
         return None
     return int(text)

@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -78,6 +78,8 @@ class Bell:
         self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._earlier: dict[signal.Signals, Any] = {}
         self.stopped = False
+        self.told_to_stop: list[Callable[[], None]] = []
+        """Whom to tell of the signal, in the event loop."""
         door.committed.append(self._committed)
 
     def _committed(self, command: Any, result: Any) -> None:
@@ -121,6 +123,8 @@ class Bell:
 
     def _hear(self, loop: asyncio.AbstractEventLoop, earlier: Any, number: int, frame: Any) -> None:
         loop.call_soon_threadsafe(self.stop)
+        for listener in self.told_to_stop:
+            loop.call_soon_threadsafe(listener)
         earlier(number, frame)
 
     def close(self) -> None:

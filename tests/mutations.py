@@ -239,6 +239,8 @@ def main() -> int:
         importlib.import_module(plugin)
     gc.freeze()
     total: Counter[str] = Counter()
+    if unknown := set(sys.argv[1:]) - set(TESTS):
+        sys.exit(f"usage: python -m tests.mutations [MODULE …]; no such module: {', '.join(sorted(unknown))}")
     for module in sys.argv[1:] or TESTS:
         counts: Counter[str] = Counter()
         for survivor in survivors(module, counts):

@@ -340,8 +340,20 @@ class Installation:
     def logs(self) -> str:
         return "".join(path.read_text() for path in sorted(self.directory.glob("*.log")))
 
-    def start(self) -> Process:
+    def start(self, *, by_procfile: bool = False) -> Process:
+        """By the command line, or with Hypercorn as the Procfile starts it."""
         arguments = [str(BIN / "callingbox-server"), "serve", "--port", str(self.port)]
+        if by_procfile:
+            address = f"127.0.0.1:{self.port}"
+            configuration = str(ROOT / "config" / "hypercorn.toml")
+            arguments = [
+                str(BIN / "hypercorn"),
+                "--config",
+                configuration,
+                "--bind",
+                address,
+                "config.app:create_app()",
+            ]
         self.server = Process(arguments, self.environment, self.directory / "server.log")
         self.server.await_answer(f"{self.url}/readyz")
         return self.server

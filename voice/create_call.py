@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from accounts.tables import organisations
+from accounts.keys import is_valid
+from accounts.tables import api_keys, organisations
 from billing import ledger, limits, low_balance
 from billing.posting import HOLD, Posting, Transfer
 from billing.rating import Terms, hold_milli_cents
@@ -91,6 +92,8 @@ class CreateCall:
             Read(do_not_call, "id", (self._listed_id,)),
             Read(transfers, "source_key", (self._hold_key,)),
         ]
+        if self._key is not None:
+            reads.append(Read(api_keys, "id", (self._key,)))
         if self.agent_id is not None:
             reads += [Read(agents, "id", (self.agent_id,)), Read(agent_numbers, "agent_id", (self.agent_id,))]
         if self.idempotency_key is not None:
@@ -126,7 +129,7 @@ class CreateCall:
         assert organisation is not None, "the API key belongs to an organisation"
         agent = self._agent(rows)
         call = self._call(organisation, agent, now)
-        if (refusal := self._refusal(rows, organisation, agent)) is not None:
+        if (refusal := self._refusal(rows, organisation, agent, now)) is not None:
             return replace(refusal, call=call)
         over = limits.over_limit(rows, self.org_id, self._key, call.hold_milli_cents, self.region, now)
         if over is not None:
@@ -174,7 +177,10 @@ class CreateCall:
             awaits_result=bool(kept.get("returns")),
         )
 
-    def _refusal(self, rows: Rows, organisation: Row, agent: Row | None) -> Rejected | None:
+    def _refusal(self, rows: Rows, organisation: Row, agent: Row | None, now: int) -> Rejected | None:
+        key = None if self._key is None else rows.get(api_keys, self._key)
+        if key is not None and not is_valid(key, now):  # revoked between the look at the request and this commit
+            return Rejected("unauthorized", "This API key is not valid any more: expired or revoked.")
         if organisation["suspended_at"] is not None:
             return Rejected("organisation_suspended", "This organisation is suspended. Write to support to lift it.")
         if self.agent_id is not None and (agent is None or agent["archived_at"] is not None):

@@ -98,6 +98,7 @@ calls = Table(
     Column("voicemail_action", String(16), info=COLD),
     Column("voicemail_message", Text, info=COLD),
     Column("silence_timeout_seconds", Integer, info=COLD),
+    Column("longest_hold_seconds", Integer, info=COLD),
     Column("transfer_number", String(16), info=COLD),
     Column("disclose_ai", Boolean, info=COLD),
     Column("result", JSON_COLUMN, info=COLD),

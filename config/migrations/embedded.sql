@@ -1,4 +1,4 @@
--- Made from the migrations with this digest, by `make schema`: 8e280c71f8f5f3a5afe119a775533eaac15e3acb124aed04bfba6b8a97a013bd
+-- Made from the migrations with this digest, by `make schema`: b0d05430b7ae9e4e42229fecea3bd80ccc47703ff09098790593529eae547f0c
 CREATE TABLE agent_numbers (
 	id TEXT NOT NULL, 
 	org_id VARCHAR(36) NOT NULL, 
@@ -30,7 +30,7 @@ CREATE TABLE agents (
 	primary_number_id VARCHAR(36), 
 	archived_at BIGINT, 
 	created_at BIGINT NOT NULL, 
-	updated_at BIGINT NOT NULL, 
+	updated_at BIGINT NOT NULL, longest_hold_seconds INTEGER, 
 	CONSTRAINT pk_agents PRIMARY KEY (id), 
 	CONSTRAINT fk_agents_org_id FOREIGN KEY(org_id) REFERENCES organisations (id)
 );
@@ -38,7 +38,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('0001');
+INSERT INTO "alembic_version" VALUES('0002');
 CREATE TABLE api_keys (
 	id VARCHAR(36) NOT NULL, 
 	org_id VARCHAR(36) NOT NULL, 
@@ -216,7 +216,7 @@ CREATE TABLE calls (
 	result_status VARCHAR(12), 
 	result_error TEXT, 
 	webhook_status VARCHAR(12), 
-	webhook_error TEXT, 
+	webhook_error TEXT, longest_hold_seconds INTEGER, 
 	CONSTRAINT pk_calls PRIMARY KEY (id), 
 	CONSTRAINT uq_calls_twilio_call_sid UNIQUE (twilio_call_sid)
 );

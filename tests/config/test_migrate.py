@@ -7,15 +7,26 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Column, Connection, text
+from sqlalchemy import Column, Connection, insert, select, text
 from sqlalchemy.exc import DatabaseError
 
 import config.migrate
+from accounts.tables import organisations
 from config.database import Database, metadata
-from config.migrate import EMBEDDED, is_current, migrate, migrate_embedded, newest_revision, rendered
+from config.migrate import (
+    EMBEDDED,
+    configuration,
+    is_current,
+    migrate,
+    migrate_embedded,
+    newest_revision,
+    rendered,
+)
 from tests.databases import alter, sqlite_url
+from voice.agents.tables import agents
 
 
 @pytest.fixture
@@ -44,6 +55,18 @@ def in_a_thread(url: str) -> None:
     """The migrations have an event loop of their own."""
     with ThreadPoolExecutor(1) as thread:
         thread.submit(migrate, url).result()
+
+
+async def test_the_first_schema_is_brought_to_todays_with_what_it_holds(empty_url: str) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(command.upgrade, configuration(empty_url), "0001").result()
+    known = {"id": "o", "name": "Example", "timezone": "UTC", "disclose_ai": True, "created_at": 0}
+    await alter(empty_url, lambda connection: connection.execute(insert(organisations).values(known)))
+    in_a_thread(empty_url)
+    database = Database(empty_url)
+    assert await database.look_up(select(organisations.c.name)) == [{"name": "Example"}]
+    assert await database.look_up(select(agents.c.longest_hold_seconds)) == []
+    await database.close()
 
 
 async def test_the_migrations_make_the_schema_that_the_code_expects(empty_url: str) -> None:

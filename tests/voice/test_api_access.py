@@ -5,12 +5,16 @@ import sys
 from typing import Any
 
 import httpx
+import pytest
 from sqlalchemy import select, update
 
 from accounts.tables import api_keys
 from config.clock import now_ms
+from config.errors import ApiError
 from tests.databases import alter
 from tests.servers import ROOT, Organisation, Server, create_organisation, opened_door, running_server
+from voice.call_request import CreateCallBody
+from voice.service import Calls
 
 
 async def test_without_a_valid_key_nothing_is_answered(server: Server) -> None:
@@ -124,6 +128,19 @@ async def test_no_limit_means_no_limit(sqlite_url: str) -> None:
         assert {answer.status_code for answer in answers} == {200}
 
 
-async def change_key(server: Server, org: Organisation, **values: int) -> None:
+async def test_a_key_revoked_while_its_request_is_under_way_places_no_call(server: Server) -> None:
+    org = await server.organisation()
+    [key] = await server.database.look_up(select(api_keys.c.id).where(api_keys.c.org_id == org.id))
+    wanted = CreateCallBody(to="+14155550150").wanted(key["id"], True)
+    await change_key(server, org, revoked_at=1)  # after the request has been let in
+    calls: Calls = server.app.extensions["calls"]
+    with pytest.raises(ApiError) as refused:
+        await calls.place(org.id, wanted)
+    assert (refused.value.status, refused.value.code) == (401, "unauthorized")
+    await change_key(server, org, revoked_at=None)
+    assert (await org.wallet())["held_milli_cents"] == 0
+
+
+async def change_key(server: Server, org: Organisation, **values: int | None) -> None:
     change = update(api_keys).where(api_keys.c.org_id == org.id).values(**values)
     await alter(server.database.url, lambda connection: connection.execute(change))

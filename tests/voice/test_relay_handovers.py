@@ -207,15 +207,17 @@ class Restarts:
         return end
 
 
-@pytest.mark.parametrize("is_polite", [False, True])
-async def test_a_conversation_survives_its_process(sqlite_url: str, tmp_path: Path, is_polite: bool) -> None:
+@pytest.mark.parametrize(("is_polite", "by_procfile"), [(False, False), (True, False), (True, True)])
+async def test_a_conversation_survives_its_process(
+    sqlite_url: str, tmp_path: Path, is_polite: bool, by_procfile: bool
+) -> None:
     """Killed, it is taken up from what was stored; told to stop, the process hands it on at an idle moment."""
     model, restarts = Model(first_delta_ms=0, delta_ms=0), Restarts()
     async with running_network(speed=PACE, model=model, relay=restarts.relay) as (url, network):
         network.scripts[TO] = parse({"says": LINES, "talk_seconds": None})
         environment = {"OPENAI_BASE_URL": f"{url}/openai/v1", "RATE_LIMIT_PER_MINUTE": "0"}
         with installation(tmp_path, url, database_url=sqlite_url, **environment) as installed:
-            await asyncio.to_thread(installed.start)
+            await asyncio.to_thread(installed.start, by_procfile=by_procfile)
             async with opened_door(sqlite_url) as door:
                 org = await create_organisation(installed.url, door)
                 network.add_number(org.number, org.number)

@@ -12,12 +12,13 @@ from zoneinfo import ZoneInfo
 from voice.conversation.brief import CallBrief, tool_of
 
 SILENCE_MS = 8_000
+HOLD_CAP_MS = 600_000
 _SPOKEN = {"en": "en-US", "es": "es-US"}
 
 
 def brief_of(row: Mapping[str, Any], organisation: Mapping[str, Any], now: int) -> CallBrief:
     """From rows of `calls` and `organisations`."""
-    silence = row["silence_timeout_seconds"]
+    silence, hold = row["silence_timeout_seconds"], row["longest_hold_seconds"]
     announces = organisation["disclose_ai"] if row["disclose_ai"] is None else row["disclose_ai"]
     return CallBrief(
         call_id=row["id"],
@@ -36,6 +37,7 @@ def brief_of(row: Mapping[str, Any], organisation: Mapping[str, Any], now: int) 
         voicemail_message=row["voicemail_message"],
         transfer_number=row["transfer_number"],
         silence_ms=silence * 1000 if silence else SILENCE_MS,
+        hold_cap_ms=hold * 1000 if hold else HOLD_CAP_MS,
         deadline_ms=min(row["answered_at"] or now, now) + row["max_duration_seconds"] * 1000,
         local_time=datetime.fromtimestamp(now / 1000, ZoneInfo(organisation["timezone"])).strftime(
             "%A, %d %B %Y, %H:%M"
