@@ -1,7 +1,7 @@
 """API keys: made once, shown once, kept as a hash.
 
-Invariant: a key is valid exactly while its row says so; nothing remembers an earlier answer, so revoking works at
-once, and what reserves money asks again in the transaction that does.
+Invariant: a key is valid exactly while its row says so. Each request asks, or, where a call is placed, the transaction
+that reserves its hold does, so revoking works at once.
 """
 
 import hashlib
@@ -39,8 +39,8 @@ def hash_of(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-async def find_caller(database: Database, key: str, now: int) -> Caller | None:
-    for row in await database.look_up(_FIND, key_hash=hash_of(key)):
+async def find_caller(database: Database, key_hash: str, now: int) -> Caller | None:
+    for row in await database.look_up(_FIND, key_hash=key_hash):
         if is_valid(row, now):
             return Caller(row["org_id"], row["id"])
     return None

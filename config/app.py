@@ -108,6 +108,7 @@ def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart
         topups=machinery.topups,
         egress=machinery.egress,
         signature=SignatureCheck(settings.carrier_auth_token, settings.public_base_url),
+        known_keys={},
         rate_limit=RateLimit(settings.rate_limit_per_minute),
         login_limit=RateLimit(LOGINS_PER_MINUTE),
         sign_up_limit=RateLimit(SIGN_UPS_PER_MINUTE),

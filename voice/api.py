@@ -8,7 +8,7 @@ from typing import Literal
 
 from quart import Blueprint, Response, current_app
 
-from accounts.auth import caller, require_key
+from accounts.auth import asks_again, caller, require_key
 from billing.ledger import list_transfers
 from billing.spending import CODES as LIMIT_CODES
 from config.database import Database
@@ -65,6 +65,7 @@ class ListCallsQuery(Cursor):
     "carrier_unreachable",
     "carrier_refuses_us",
 )
+@asks_again
 async def create_call() -> Response:
     """Place a call: reserves its hold, dials, and answers 201 when the carrier has taken it."""
     parsed = await json_body()

@@ -103,6 +103,9 @@ class CreateCall:
     def fold(self, rows: Rows, now: int) -> Moved | Replayed | Paused | Rejected:
         if (row := rows.get(calls, self.call_id)) is not None:  # our own earlier commit, whose answer was lost
             return Moved(call_of(row), (Dial(),))
+        key = None if self._key is None else rows.get(api_keys, self._key)
+        if key is not None and not is_valid(key, now):  # since the request was let in
+            return Rejected("unauthorized", "This API key is not valid: expired or revoked.")
         if (earlier := self._earlier_answer(rows, now)) is not None:
             return earlier
         call = self.judge(rows, now)
@@ -129,7 +132,7 @@ class CreateCall:
         assert organisation is not None, "the API key belongs to an organisation"
         agent = self._agent(rows)
         call = self._call(organisation, agent, now)
-        if (refusal := self._refusal(rows, organisation, agent, now)) is not None:
+        if (refusal := self._refusal(rows, organisation, agent)) is not None:
             return replace(refusal, call=call)
         over = limits.over_limit(rows, self.org_id, self._key, call.hold_milli_cents, self.region, now)
         if over is not None:
@@ -177,10 +180,7 @@ class CreateCall:
             awaits_result=bool(kept.get("returns")),
         )
 
-    def _refusal(self, rows: Rows, organisation: Row, agent: Row | None, now: int) -> Rejected | None:
-        key = None if self._key is None else rows.get(api_keys, self._key)
-        if key is not None and not is_valid(key, now):  # revoked between the look at the request and this commit
-            return Rejected("unauthorized", "This API key is not valid any more: expired or revoked.")
+    def _refusal(self, rows: Rows, organisation: Row, agent: Row | None) -> Rejected | None:
         if organisation["suspended_at"] is not None:
             return Rejected("organisation_suspended", "This organisation is suspended. Write to support to lift it.")
         if self.agent_id is not None and (agent is None or agent["archived_at"] is not None):

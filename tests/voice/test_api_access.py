@@ -12,7 +12,7 @@ from accounts.tables import api_keys
 from config.clock import now_ms
 from config.errors import ApiError
 from tests.databases import alter
-from tests.servers import ROOT, Organisation, Server, create_organisation, opened_door, running_server
+from tests.servers import DOLLAR, ROOT, Organisation, Server, create_organisation, opened_door, running_server
 from voice.call_request import CreateCallBody
 from voice.service import Calls
 
@@ -139,6 +139,19 @@ async def test_a_key_revoked_while_its_request_is_under_way_places_no_call(serve
     assert (refused.value.status, refused.value.code) == (401, "unauthorized")
     await change_key(server, org, revoked_at=None)
     assert (await org.wallet())["held_milli_cents"] == 0
+
+
+async def test_a_key_that_was_just_used_opens_nothing_once_another_process_has_revoked_it(server: Server) -> None:
+    org = await server.organisation(credit=50 * DOLLAR)
+    order = {"to": "+14155550150", "max_duration_seconds": 60}
+    again = {"Idempotency-Key": "once"}
+    assert (await org.api.post("/v1/calls", json=order, headers=again)).status_code == 201
+    await change_key(server, org, revoked_at=1)
+    for headers in ({}, again):
+        assert (await org.api.post("/v1/calls", json=order, headers=headers)).status_code == 401
+    assert (await org.api.get("/v1/calls")).status_code == 401
+    await change_key(server, org, revoked_at=None)
+    assert len((await org.get("/v1/calls"))["data"]) == 1
 
 
 async def change_key(server: Server, org: Organisation, **values: int | None) -> None:
