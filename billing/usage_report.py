@@ -6,7 +6,7 @@ many calls there were.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from operator import add, sub
@@ -56,34 +56,16 @@ def days_between(first: date, last: date) -> Iterable[date]:
     return (first + timedelta(days=n) for n in range((last - first).days + 1))
 
 
-_SUMS = [func.sum(usage.c[name]).label(name) for name in Usage.__slots__]
+NAMES = Usage.__slots__
+_SUMS = [func.sum(usage.c[name]).label(name) for name in NAMES]
 
 
 async def daily(connection: AsyncConnection, org_id: str, first: date, last: date, zone: ZoneInfo) -> dict[date, Usage]:
     """One entry for every day from `first` to `last`, both included; days without calls are zero."""
     assert (last - first).days < LONGEST_SPAN_DAYS
-    found = dict.fromkeys(days_between(first, last), Usage())
-    for days in _runs(list(found), zone):
-        start, end = midnight_ms(days[0], zone), midnight_ms(days[-1] + timedelta(days=1), zone)
-        number = ((usage.c.quarter_at - start) // DAY_MS).label("number")
-        query = select(number, *_SUMS).where(
-            usage.c.org_id == org_id, usage.c.quarter_at >= start, usage.c.quarter_at < end
-        )
-        for number_, *sums in await connection.execute(query.group_by("number")):
-            found[days[min(number_, len(days) - 1)]] += Usage(*map(int, sums))
-    return found
-
-
-def _runs(days: Sequence[date], zone: ZoneInfo) -> Iterator[list[date]]:
-    """Days that follow one another, each of 24 hours, together; a day on which the clocks change alone."""
-    run: list[date] = []
-    for day in days:
-        if midnight_ms(day + timedelta(days=1), zone) - midnight_ms(day, zone) == DAY_MS:
-            run.append(day)
-            continue
-        yield from filter(None, (run, [day]))
-        run = []
-    yield from filter(None, (run,))
+    days = list(days_between(first, last))
+    starts = [midnight_ms(day, zone) for day in (*days, last + timedelta(days=1))]
+    return dict(zip(days, await _between(connection, org_id, starts, _rests_of_many_days), strict=True))
 
 
 async def monthly(
@@ -95,41 +77,66 @@ async def monthly(
     while len(firsts) <= months:
         firsts.append((firsts[-1] - timedelta(days=1)).replace(day=1))
     starts = [midnight_ms(first, zone) for first in firsts[::-1]]
-    sums = [[0] * len(Usage.__slots__) for _ in starts]
+    used = await _between(connection, org_id, starts, _rests_of_days)
+    totals = dict(zip(firsts[1:], used[::-1], strict=True))
+    return {month: each for month, each in totals.items() if month == current or each.calls}
+
+
+Rests = Callable[[AsyncConnection, str, Sequence[int]], Awaitable[Iterable[Sequence[Any]]]]
+
+
+async def _between(connection: AsyncConnection, org_id: str, starts: Sequence[int], rests: Rests) -> list[Usage]:
+    """What was used from each start to the next: days of UTC where they begin, and the rests of those that a start
+    divides taken from there to what follows."""
+    sums = [[0] * len(NAMES) for _ in starts]
     for row in await _whole_days(connection, org_id, starts):
         number = bisect_right(starts, row[0]) - 1
         sums[number] = list(map(add, sums[number], row[1:]))
-    for row in await _rests_of_days(connection, org_id, starts):
-        number = starts.index(row[0])
-        sums[number] = list(map(add, sums[number], row[1:]))
+    for rest in await rests(connection, org_id, [start for start in starts if start % DAY_MS]):
+        number = bisect_right(starts, rest[0]) - 1
+        sums[number] = list(map(add, sums[number], rest[1:]))
         if number:  # the whole day has been counted where it begins
-            sums[number - 1] = list(map(sub, sums[number - 1], row[1:]))
-    totals = {first: Usage(*map(int, each)) for first, each in zip(firsts[1:], sums[-2::-1], strict=True)}
-    return {month: used for month, used in totals.items() if month == current or used.calls}
+            sums[number - 1] = list(map(sub, sums[number - 1], rest[1:]))
+    return [Usage(*map(int, each)) for each in sums[:-1]]
 
 
 async def _whole_days(connection: AsyncConnection, org_id: str, starts: Sequence[int]) -> Sequence[Row[Any]]:
     """The days of UTC that begin from the first start to the last."""
     at = usage_days.c.day_at
-    query = select(at, *(usage_days.c[name] for name in Usage.__slots__)).where(
+    query = select(at, *(usage_days.c[name] for name in NAMES)).where(
         usage_days.c.org_id == org_id, at >= starts[0], at < starts[-1]
     )
     return (await connection.execute(query)).all()
 
 
-async def _rests_of_days(connection: AsyncConnection, org_id: str, starts: Sequence[int]) -> Sequence[Row[Any]]:
-    """What was used from each start to the end of the day of UTC in which it is."""
-    spans = [(start, start - start % DAY_MS + DAY_MS) for start in starts if start % DAY_MS]
-    if not spans:
+async def _rests_of_days(connection: AsyncConnection, org_id: str, starts: Sequence[int]) -> Iterable[Sequence[Any]]:
+    """What was used from each of a few starts to the end of the day of UTC in which it is."""
+    if not starts:
         return ()
     at = usage.c.quarter_at
     each = (
         select(literal(start), *_SUMS)
-        .where(usage.c.org_id == org_id, at >= start, at < end)
+        .where(usage.c.org_id == org_id, at >= start, at < start - start % DAY_MS + DAY_MS)
         .having(_SUMS[0].is_not(None))
-        for start, end in spans
+        for start in starts
     )
     return (await connection.execute(union_all(*each))).all()  # with OR, SQLite would read the whole year
+
+
+async def _rests_of_many_days(
+    connection: AsyncConnection, org_id: str, starts: Sequence[int]
+) -> Iterable[Sequence[Any]]:
+    """The same of starts that follow one another: a query for each time of day (two, where clocks change)."""
+    at, found = usage.c.quarter_at, list[Sequence[Any]]()
+    day = (at - at % DAY_MS).label("day_at")
+    for offset in sorted({start % DAY_MS for start in starts}):
+        own = [start for start in starts if start % DAY_MS == offset]
+        query = select(day, *_SUMS).where(
+            usage.c.org_id == org_id, at >= own[0], at < own[-1] - offset + DAY_MS, at % DAY_MS >= offset
+        )
+        rests = {row[0] + offset: row[1:] for row in await connection.execute(query.group_by(day))}
+        found += [(start, *rests[start]) for start in own if start in rests]
+    return found
 
 
 def _next_month(first: date) -> date:

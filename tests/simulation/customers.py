@@ -145,9 +145,8 @@ class Customers:
 
     async def stops_recharging(self) -> None:
         for org_id in sorted(self.recharging):
-            process = self.world.any_process(self.dice)
-            assert process is not None
-            await process.door.submit(recharge_rule(org_id, is_on=False))
+            off = recharge_rule(org_id, is_on=False)
+            await self._until_answered(lambda process, off=off: process.door.submit(off), 5)
 
     async def _buys_number(self, number: int) -> None:
         await asyncio.sleep(self.dice.uniform(0, SPAN_SECONDS))
