@@ -39,6 +39,8 @@ class WalletFacts:
     """When calls were paused, in UTC epoch milliseconds, if known."""
     refused_calls: int = 0
     """Incoming calls refused since then."""
+    suspended: bool = False
+    """Whatever the credit is, new calls are refused; `status` is then `paused`, without a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,8 @@ def pill(wallet: WalletFacts) -> Pill:
     """Available credit and what it has room for."""
     paused = wallet.status == "paused"
     room = "Calls paused" if paused else f"Room for {fmt.count(wallet.calls_left, 'call')}"
+    if wallet.suspended:
+        room = "Account suspended"
     return Pill(wallet.status, dollars_down(wallet.available), room)
 
 
@@ -145,6 +149,8 @@ def credit(wallet: WalletFacts, clock: Clock) -> Credit:
 
 
 def _standing(wallet: WalletFacts, clock: Clock) -> tuple[str, str]:
+    if wallet.suspended:
+        return "Account suspended.", "Live calls go on." if wallet.live_calls else ""
     match wallet.status:
         case "ok":
             return "Calls on.", f"Room for {fmt.count(wallet.calls_left, 'more call')} at once."
@@ -166,12 +172,14 @@ def suggest_shorter_calls(wallet: WalletFacts) -> tuple[str, str] | None:
     """A shorter longest call, offered where room is short and it would make some."""
     hold = max(1, _SUGGESTED_SECONDS * wallet.rate // 60)
     room = max(0, wallet.available) // hold
-    if wallet.status == "ok" or wallet.max_duration_seconds <= _SUGGESTED_SECONDS or not room:
+    if wallet.suspended or wallet.status == "ok" or wallet.max_duration_seconds <= _SUGGESTED_SECONDS or not room:
         return None
     return "Set your longest call to 10 minutes", f": room for {fmt.count(room, 'call')}."
 
 
 def _sentence(wallet: WalletFacts) -> str:
+    if wallet.suspended:
+        return _NOT_A_CHARGE
     hold = fmt.dollars(wallet.hold)
     if wallet.available < 0:
         below, needed = -wallet.available, wallet.hold - wallet.available

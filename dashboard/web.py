@@ -114,7 +114,8 @@ async def wallet_facts(connection: AsyncConnection, person: Member) -> WalletFac
     )
     hold = hold_milli_cents(longest, rate)
     live = select(func.count()).select_from(calls).where(calls.c.org_id == person.org_id, text(IS_LIVE))
-    status = wallet.status(hold)
+    status = WalletStatus.PAUSED if person.suspended else wallet.status(hold)
+    is_short = status is WalletStatus.PAUSED and not person.suspended
     return WalletFacts(
         balance=wallet.balance,
         held=wallet.held,
@@ -122,10 +123,11 @@ async def wallet_facts(connection: AsyncConnection, person: Member) -> WalletFac
         hold=hold,
         calls_left=wallet.calls_left(hold),
         status=status.value,
-        message=pause_message(wallet.available, hold) if status is WalletStatus.PAUSED else "",
+        message=pause_message(wallet.available, hold) if is_short else "",
         live_calls=int((await connection.execute(live)).scalar_one()) if wallet.held else 0,
         rate=rate,
         max_duration_seconds=longest,
+        suspended=person.suspended,
     )
 
 

@@ -117,3 +117,11 @@ def test_a_top_up_says_what_it_buys() -> None:
 def test_a_top_up_that_does_not_lift_the_pause_says_so() -> None:
     deep = fx.wallet(-1_900_000, 0)
     assert [c.room_after for c in view.add_credits(deep).choices][:2] == ["calls stay paused", "room for 2 calls"]
+
+
+def test_a_suspended_account_has_room_for_nothing_whatever_its_credit() -> None:
+    wallet = replace(fx.OK, status="paused", message="", suspended=True)
+    assert (view.pill(wallet).status, view.pill(wallet).room) == ("paused", "Account suspended")
+    head = view.credit(wallet, fx.CLOCK)
+    assert (head.standing, head.message, head.suggestion) == ("Account suspended.", "", None)
+    assert "room" not in head.sentence.lower()
