@@ -30,8 +30,9 @@ PROBE_TIMEOUT_SECONDS = 2
 
 def serve(settings: Settings, host: str, port: int) -> int:
     """Serve until SIGTERM or SIGINT. Raises click.ClickException."""
-    listening = listen(host, port, "--port or PORT")
     settings = at_address(settings, host, port)
+    _refuse_unreachable(settings)
+    listening = listen(host, port, "--port or PORT")
     with simulator_for(settings), asyncio.Runner(loop_factory=loop_factory()) as runner:
         from config.app import create_app
 
@@ -77,6 +78,14 @@ def listen(host: str, port: int, option: str = "--port") -> socket.socket:
         raise click.ClickException(
             f"cannot listen on {host} port {port}: {reason}; choose another with {option}"
         ) from None
+
+
+def _refuse_unreachable(settings: Settings) -> None:
+    """Where real telephones ring, callbacks must arrive. Raises click.ClickException."""
+    if settings.real_network and urlsplit(settings.public_base_url).scheme != "https":
+        raise click.ClickException(
+            f"PUBLIC_BASE_URL: Twilio does not reach {settings.public_base_url}; set the https address at which it does"
+        )
 
 
 def at_address(settings: Settings, host: str, port: int) -> Settings:
