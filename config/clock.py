@@ -29,6 +29,11 @@ def stable_id(at: int, order: int, key: str) -> str:
     return str(UUID(int=at << 80 | 7 << 76 | order << 64 | 2 << 62 | tail))
 
 
+def earlier_id(than: str, key: str) -> str:
+    """A UUIDv7 that sorts before another and is always the same for the same facts."""
+    return stable_id((UUID(than).int >> 80) - 1, 0, key)
+
+
 def iso(at: int | None) -> str | None:
     """ISO 8601 in UTC with milliseconds, as the API shows times."""
     if at is None:

@@ -15,6 +15,7 @@ from billing import ledger, limits
 from billing.posting import RELEASE, SETTLE, Posting, Transfer
 from billing.tables import transfers
 from billing.usage import count_call, count_correction
+from config.clock import earlier_id
 from config.rows import Read, Row, Rows
 from voice.advance import advance, fact_of
 from voice.call import Call, Policy
@@ -107,7 +108,7 @@ class MoveCall:
         if (sid := self._binds(row)) is not None and rows.find(calls, "twilio_call_sid", sid):
             text = f"what the carrier says of call {row['id']} is about another call of ours; it is not believed"
             return Moved(call_of(row), (Alert("call_mistaken", text),), new=False)
-        call = our_fault(rows, call_of(row), self.event, self.transfer_id, now, self.policy)
+        call = our_fault(rows, call_of(row), self.event, self.observation, self.transfer_id, now, self.policy)
         return move(rows, call, self.event, self.observation, self.transfer_id, now, self.policy)
 
 
@@ -116,15 +117,18 @@ def reads_of_fault(event: Event, policy: Policy, call_id: str) -> Sequence[Read]
     return (Read(relay_tickets, "call_id", (call_id,)),) if policy.talks and _is_completion(event) else ()
 
 
-def our_fault(rows: Rows, call: Call, event: Event, transfer_id: str, now: int, policy: Policy) -> Call:
+def our_fault(
+    rows: Rows, call: Call, event: Event, told: Observation | None, transfer_id: str, now: int, policy: Policy
+) -> Call:
     """A call that completes although no conversation was ever opened: nobody spoke, by our fault. That is kept as
-    evidence before the event itself, so that both decide together."""
+    evidence before what told us of the end, here and for whoever reads it again, so that both decide together."""
     is_ours = call.twilio_call_sid in (None, getattr(event, "twilio_call_sid", None))
     if not policy.talks or not _is_completion(event) or not is_ours or call.final_status is not None:
         return call
     if now - _answered_at(call, event, now) < OPENS_WITHIN_MS or was_opened(rows, call.id):
         return call
-    observation = Observation(transfer_id, "platform", "failure", {"what": "no conversation was opened"})
+    evidence_id = earlier_id(told.id if told is not None else transfer_id, f"{call.id}:unopened")
+    observation = Observation(evidence_id, "platform", "failure", {"what": "no conversation was opened"})
     return move(rows, call, PlatformFailed(), observation, transfer_id, now, policy).call
 
 

@@ -208,7 +208,7 @@ class EndInbound:
 
     def fold(self, rows: Rows, now: int) -> Moved | Unknown:
         if known := rows.find(calls, "twilio_call_sid", self.event.twilio_call_sid):
-            call = our_fault(rows, call_of(known[0]), self.event, self.transfer_id, now, self.policy)
+            call = our_fault(rows, call_of(known[0]), self.event, self.observation, self.transfer_id, now, self.policy)
         else:
             number = active_number(rows, self.received.to_number)
             if number is None or not self.event.status.is_final:

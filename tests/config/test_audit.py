@@ -110,6 +110,9 @@ async def test_on_postgres_too_a_changed_charge_is_found(server: Server) -> None
 CALL = "(select id from calls where billing_reason = 'billed')"
 SETTLED = f"kind = 'settle' and call_id = {CALL}"
 LATER = f"sequence >= (select sequence from transfers where {SETTLED})"
+ENDED_AT = f"(select ended_at from calls where id = {CALL})"
+ITS_QUARTER_HOUR = f"quarter_at = {ENDED_AT} - {ENDED_AT} % 900000"
+ITS_DAY = f"day_at = {ENDED_AT} - {ENDED_AT} % 86400000"
 CORRUPTIONS: dict[str, tuple[tuple[str, ...], set[str]]] = {
     "a wallet has more than its transfers": (
         ("update wallets set balance = balance + 1",),
@@ -189,8 +192,8 @@ CORRUPTIONS: dict[str, tuple[tuple[str, ...], set[str]]] = {
             f"update transfers set amount = amount + 1000, balance_delta = balance_delta - 1000 where {SETTLED}",
             "update wallets set balance = balance - 1000",
             f"update calls set billing_amount_milli_cents = billing_amount_milli_cents + 1000 where id = {CALL}",
-            "update usage_quarter_hours set charged_milli_cents = charged_milli_cents + 1000",
-            "update usage_days set charged_milli_cents = charged_milli_cents + 1000",
+            f"update usage_quarter_hours set charged_milli_cents = charged_milli_cents + 1000 where {ITS_QUARTER_HOUR}",
+            f"update usage_days set charged_milli_cents = charged_milli_cents + 1000 where {ITS_DAY}",
         ),
         {"charge_from_evidence"},
     ),

@@ -55,7 +55,8 @@ class Demo:
     def run(self, *arguments: str) -> None:
         """Another command in the same folder."""
         command = [str(BIN / "callingbox-server"), *arguments]
-        subprocess.run(command, env=self.environment, check=True, capture_output=True, timeout=PATIENCE_SECONDS)
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture

@@ -233,14 +233,15 @@ async def test_a_call_nobody_could_be_on_is_free_even_if_the_carrier_says_nothin
     await on.clean()
 
 
-async def test_a_call_nobody_could_be_on_is_free_though_its_answer_was_never_told(on: Stage) -> None:
-    """Only the verdict and the end arrive; the carrier says that it lasted a minute."""
+@pytest.mark.parametrize("detection_ms", ["3200", "58000"])
+async def test_a_call_nobody_could_be_on_is_free_though_its_answer_was_never_told(on: Stage, detection_ms: str) -> None:
+    """Only the verdict and the end arrive; the carrier says that it lasted nearly a minute, or was all detection."""
     on.script("phone")
     on.network.faults = type(on.network.faults)(callback_lost=1.0, verdict_lost=1.0)
     call = await on.org.call(TO)
     sid, path = on.far_end().sid, f"/webhooks/twilio/calls/{call['id']}"
     on.server.clock.advance(60)
-    verdict = {"CallSid": sid, "AnsweredBy": "human", "MachineDetectionDuration": "3200"}
+    verdict = {"CallSid": sid, "AnsweredBy": "human", "MachineDetectionDuration": detection_ms}
     await on.server.callback(f"{path}/verdict", verdict)
     await on.server.callback(f"{path}/status", {"CallSid": sid, "CallStatus": "completed", "CallDuration": "50"})
     over = await on.over(call)
