@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accounts.tables import events, mails, organisations, users
-from billing.low_balance import QUIET_MS, Line, crossed, line_in_force, news, rearm_mail, tell_of_wallet
+from billing.low_balance import (
+    LARGEST_ALERT,
+    QUIET_MS,
+    Line,
+    crossed,
+    line_in_force,
+    news,
+    reads_for,
+    rearm_mail,
+    tell_of_wallet,
+)
 from billing.rating import Terms
 from billing.wallet import Wallet, WalletStatus
 from config.rows import Rows
@@ -188,6 +198,22 @@ def test_a_mail_of_credit_that_is_too_little_for_a_call_says_so() -> None:
     [letter] = place.letters
     assert "Calls paused. Your balance is $1.88 but each call requires a $3.00 hold" in letter["facts"]["text"]
     assert types(place) == ["calls.paused"]
+
+
+def test_a_mail_of_credit_for_exactly_one_more_call_says_nothing_of_a_pause() -> None:
+    [letter] = told([900_000, HOLD]).letters
+    assert "Calls paused" not in letter["facts"]["text"]
+
+
+def test_who_is_told_and_where_is_read_before() -> None:
+    assert {(read.table.name, read.column, tuple(read.values)) for read in reads_for("o1")} == {
+        ("organisations", "id", ("o1",)),
+        ("users", "org_id", ("o1",)),
+    }
+
+
+def test_a_line_is_set_within_ten_million_dollars() -> None:
+    assert LARGEST_ALERT == 10_000_000 * 100_000
 
 
 def test_calls_that_begin_and_end_at_the_line_are_told_to_servers_each_time_and_mailed_once_a_day() -> None:
