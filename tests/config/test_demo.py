@@ -36,7 +36,7 @@ class Demo:
             "PYTHONPATH": str(Path(__file__).parents[2]),
             "DATABASE_URL": f"sqlite+aiosqlite:///{folder}/callingbox.db",
             "TWILIO_API_BASE_URL": self.network_url,
-            "SMTP_URL": "smtp://127.0.0.1:1",
+            "SMTP_URL": f"smtp://127.0.0.1:{free_port()}",
         }
         self.running: list[subprocess.Popen[str]] = []
 

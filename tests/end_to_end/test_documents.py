@@ -93,7 +93,7 @@ def first_run(command: str, folder: Path) -> Iterator[tuple[str, str, str]]:
         "PYTHONPATH": str(ROOT),
         "PORT": str(port),
         "TWILIO_API_BASE_URL": f"http://127.0.0.1:{free_port()}",
-        "SMTP_URL": "smtp://127.0.0.1:1",
+        "SMTP_URL": f"smtp://127.0.0.1:{free_port()}",
     }
     process = subprocess.Popen(
         shlex.split(command),

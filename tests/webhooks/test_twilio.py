@@ -254,6 +254,11 @@ async def test_a_child_leg_is_never_billed(dialled_on_sqlite: Dialled) -> None:
     assert await dialled_on_sqlite.told() == 0
 
 
+def is_live(call: dict[str, Any]) -> bool:
+    """Whatever the network's own telephone has done meanwhile."""
+    return call["status"] in ("initiated", "ringing", "in_progress") and call["billing_reason"] is None
+
+
 async def test_a_carrier_call_belongs_to_one_call_of_ours(dialled: Dialled) -> None:
     """Two dials of which one was lost may be mistaken for each other; the second to claim it is left as it is."""
     server, network = dialled.server, dialled.server.network
@@ -264,7 +269,7 @@ async def test_a_carrier_call_belongs_to_one_call_of_ours(dialled: Dialled) -> N
     form = {"CallSid": dialled.sid, **STATUS["completed"]}
     assert (await server.callback(f"/webhooks/twilio/calls/{lost['id']}/status", form)).status_code == 204
     assert (await dialled.org.call_of(lost))["status"] == "queued"
-    assert (await dialled.shown())["status"] == "initiated"
+    assert is_live(await dialled.shown())
 
 
 async def test_who_picked_up_a_child_leg_says_nothing_of_the_call(dialled_on_sqlite: Dialled) -> None:
@@ -278,8 +283,7 @@ async def test_a_second_carrier_call_that_claims_to_be_ours_is_ended_and_free(di
     form = {"CallSid": "CA" + "9" * 32, **STATUS["completed"]}
     answer = await dialled_on_sqlite.server.callback(dialled_on_sqlite.path("status"), form)
     assert answer.status_code == 204
-    shown = await dialled_on_sqlite.shown()
-    assert (shown["status"], shown["billing_reason"]) == ("initiated", None)
+    assert is_live(await dialled_on_sqlite.shown())
 
 
 async def test_fields_and_values_that_are_not_documented_are_told_apart(dialled_on_sqlite: Dialled) -> None:
