@@ -1,11 +1,15 @@
 """Whole calls over real sockets: the agent and a scripted far end, from the answer to the bill."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
 from simulator.model import Step
+from tests.servers import until
 from tests.voice.stage import TO, Stage, stage
+from voice.live.llm import LanguageModel
+from voice.live.switchboard import WARM_SECONDS
 
 
 @pytest.fixture
@@ -117,3 +121,17 @@ async def test_the_agents_end_of_a_call_is_the_end_at_the_carrier(on: Stage) -> 
     on.script(says=["Hello?", "No, that's all. Bye."])
     await on.call()
     assert on.far_end().ended_by == "twiml"
+
+
+async def test_the_model_is_made_ready_while_the_telephone_rings(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    warmed = asyncio.Event()
+
+    async def warm_up(model: LanguageModel) -> None:
+        warmed.set()
+
+    monkeypatch.setattr(LanguageModel, "warm_up", warm_up)
+    on.server.app.extensions["switchboard"]._warmed_at = -WARM_SECONDS
+    on.script("phone")
+    call = await on.org.call(TO)
+    await until(warmed.is_set, "the model to be asked")
+    assert (await on.org.call_of(call))["answered_at"] is None

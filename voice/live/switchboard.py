@@ -28,6 +28,7 @@ from voice.live.store import IssueTicket, RedeemTicket, as_piece, talk_of, verdi
 from voice.live.talking import Means, Send, Session, Talk
 from voice.move_call import MoveCall, Observation
 from voice.outcomes import Moved
+from voice.vocabulary import CallStatus
 
 log = structlog.get_logger(__name__)
 
@@ -140,7 +141,9 @@ class Switchboard:
     # -- verdicts -----------------------------------------------------------------------------------------------------
 
     def _committed(self, command: Any, result: Any) -> None:
-        """A listener of the door: a verdict about a call that talks here."""
+        """A listener of the door: a call that rings will soon talk; a verdict is about one that may talk here."""
+        if isinstance(result, Moved) and result.new and result.call.status is CallStatus.RINGING:
+            self._warm_model()
         observation: Observation | None = getattr(command, "observation", None)
         if isinstance(result, Moved) and observation is not None and observation.kind == "verdict":
             live = self._live.get(result.call.id)
