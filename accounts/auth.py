@@ -18,6 +18,7 @@ from config.rate_limit import RateLimit
 
 LONGEST_KEY = 200
 KNOWN_KEYS = 10_000
+"""Remembered at once; a key that is forgotten is asked for again."""
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 

@@ -1,7 +1,7 @@
 """The database: its engines, its one metadata, and the two ways in.
 
 Owns the connections. Invariant: `Database.write` is the only place where a transaction that changes anything
-begins and commits, and only the door and the migrations call it; everything else reads.
+begins and commits, and only the door calls it (migrations have a connection of their own); everything else reads.
 
 Writing is the drivers' own work (`config.writer`), and so are look-ups by an index (`config.look_up`); lists and
 reports go through SQLAlchemy's engine for reading.

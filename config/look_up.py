@@ -19,7 +19,7 @@ from sqlalchemy.engine import URL
 CONNECTIONS = 3
 """Of a process, on Postgres: each look-up takes a fraction of a millisecond."""
 KNOWN_STATEMENTS = 256
-_DIALECTS: dict[str, Any] = {"sqlite": sqlite.dialect(), "postgresql": postgresql.dialect()}  # type: ignore[no-untyped-call]
+DIALECTS: dict[str, Any] = {"sqlite": sqlite.dialect(), "postgresql": postgresql.dialect()}  # type: ignore[no-untyped-call]
 _OF_SQLALCHEMY = ("async_fallback", "async_creator_fn", "prepared_statement_cache_size", "prepared_statement_name_func")
 """Options in an address that the driver itself does not know."""
 Found = list[dict[str, Any]]
@@ -54,7 +54,7 @@ class Compiled(NamedTuple):
 @lru_cache(KNOWN_STATEMENTS)
 def compiled(query: Select[Any], backend: str) -> Compiled:
     """Once for each query. `backend`: `sqlite` or `postgresql`."""
-    dialect = _DIALECTS[backend]
+    dialect = DIALECTS[backend]
     made = query.compile(dialect=dialect)
     assert not made.post_compile_params, "a look-up takes no lists"
     types = {column.key: column.type.dialect_impl(dialect) for column in query.selected_columns}
@@ -112,7 +112,7 @@ class PostgresLookUps:
 
 def connect_options(url: URL) -> dict[str, Any]:
     """What the driver for Postgres is to be told of an address."""
-    _, options = _DIALECTS["postgresql"].create_connect_args(url)
+    _, options = DIALECTS["postgresql"].create_connect_args(url)
     return {name: value for name, value in options.items() if name not in _OF_SQLALCHEMY}
 
 

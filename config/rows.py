@@ -29,9 +29,8 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.dialects.postgresql import asyncpg
 
-from config.look_up import compiled
+from config.look_up import DIALECTS, compiled
 from config.writer import Transaction
 
 Row = dict[str, Any]
@@ -236,15 +235,12 @@ class Bulk(NamedTuple):
 
 
 def _bulk(table: Table, statement: Any, dialect: str, names: Iterable[str] | None = None) -> Bulk:
-    backend = _DIALECTS[dialect]
+    backend = DIALECTS[dialect]
     compiled = statement.compile(dialect=backend, column_keys=names)
     order = tuple(name.removeprefix("b_") for name in compiled.positiontup)
     processors = (table.c[name].type.dialect_impl(backend).bind_processor(backend) for name in order)
     adapters = tuple((place, process) for place, process in enumerate(processors) if process)
     return Bulk(str(compiled), order, adapters)
-
-
-_DIALECTS: dict[str, Any] = {"sqlite": sqlite.dialect(), "postgresql": asyncpg.dialect()}  # type: ignore[no-untyped-call]
 
 
 @cache
