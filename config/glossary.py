@@ -159,7 +159,7 @@ FIELDS: Mapping[str, str] = {
     "limits": "Its limits.",
     "line": "Its line in the file, or its place in `calls`.",
     "locality": "The town.",
-    "longest_hold_seconds": "How long the agent stays in silence for somebody who asked it to hold on; 600 unless set.",
+    "longest_wait_seconds": "How long the agent stays in silence for somebody who asked it to hold on; 600 unless set.",
     "manual_retry_count": "How often it was asked for by hand.",
     "max_concurrent": "Calls at once at most, 1 to 100.",
     "max_concurrent_calls": "Calls at once at most; null: no limit.",

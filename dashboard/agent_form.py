@@ -38,7 +38,7 @@ def body_of(form: Mapping[str, str], number_ids: Sequence[str]) -> dict[str, Any
         "tools": _tools(form.get("tools", ""), errors),
         "max_duration_seconds": _seconds(form.get("max_duration_minutes", ""), errors),
         "silence_timeout_seconds": _whole("silence_timeout_seconds", form, errors),
-        "longest_hold_seconds": _whole("longest_hold_seconds", form, errors),
+        "longest_wait_seconds": _whole("longest_wait_seconds", form, errors),
         "number_ids": list(number_ids),
         "primary_number_id": form.get("primary_number_id") or None,
     }
@@ -50,7 +50,7 @@ def body_of(form: Mapping[str, str], number_ids: Sequence[str]) -> dict[str, Any
 _MINUTES = "Enter minutes, from 1 to 60."
 _SECONDS = {
     "silence_timeout_seconds": "Enter whole seconds, from 3 to 120.",
-    "longest_hold_seconds": "Enter whole seconds, from 30 to 3600.",
+    "longest_wait_seconds": "Enter whole seconds, from 30 to 3600.",
 }
 _OWN_WORDS = {"max_duration_seconds": _MINUTES, **_SECONDS}
 """What the form says instead of the API's refusal, which counts in other units or in the API's terms."""

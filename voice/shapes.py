@@ -210,7 +210,7 @@ class Agent(Shape):
     webhook_url: str | None
     max_duration_seconds: int | None
     silence_timeout_seconds: int | None
-    longest_hold_seconds: int | None
+    longest_wait_seconds: int | None
     transfer_number: str | None
     primary_number_id: str | None
     numbers: list[Number]

@@ -1,4 +1,4 @@
--- Made from the migrations with this digest, by `make schema`: b0d05430b7ae9e4e42229fecea3bd80ccc47703ff09098790593529eae547f0c
+-- Made from the migrations with this digest, by `make schema`: 4c679149b34304efe873f5acf0097a1ba8d0ff35078e826b75371181e7a9aaa1
 CREATE TABLE agent_numbers (
 	id TEXT NOT NULL, 
 	org_id VARCHAR(36) NOT NULL, 
@@ -30,7 +30,7 @@ CREATE TABLE agents (
 	primary_number_id VARCHAR(36), 
 	archived_at BIGINT, 
 	created_at BIGINT NOT NULL, 
-	updated_at BIGINT NOT NULL, longest_hold_seconds INTEGER, 
+	updated_at BIGINT NOT NULL, longest_wait_seconds INTEGER, 
 	CONSTRAINT pk_agents PRIMARY KEY (id), 
 	CONSTRAINT fk_agents_org_id FOREIGN KEY(org_id) REFERENCES organisations (id)
 );
@@ -216,7 +216,7 @@ CREATE TABLE calls (
 	result_status VARCHAR(12), 
 	result_error TEXT, 
 	webhook_status VARCHAR(12), 
-	webhook_error TEXT, longest_hold_seconds INTEGER, 
+	webhook_error TEXT, longest_wait_seconds INTEGER, 
 	CONSTRAINT pk_calls PRIMARY KEY (id), 
 	CONSTRAINT uq_calls_twilio_call_sid UNIQUE (twilio_call_sid)
 );

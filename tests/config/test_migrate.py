@@ -65,7 +65,7 @@ async def test_the_first_schema_is_brought_to_todays_with_what_it_holds(empty_ur
     in_a_thread(empty_url)
     database = Database(empty_url)
     assert await database.look_up(select(organisations.c.name)) == [{"name": "Example"}]
-    assert await database.look_up(select(agents.c.longest_hold_seconds)) == []
+    assert await database.look_up(select(agents.c.longest_wait_seconds)) == []
     await database.close()
 
 

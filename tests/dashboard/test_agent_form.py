@@ -23,7 +23,7 @@ FILLED = {
     "voicemail_message": "Hello.",
     "max_duration_minutes": "7.5",
     "silence_timeout_seconds": "9",
-    "longest_hold_seconds": "120",
+    "longest_wait_seconds": "120",
 }
 
 
@@ -38,7 +38,7 @@ def test_a_form_becomes_what_the_api_takes() -> None:
     assert made["returns"] == {"confirmed": "boolean", "new time": "string", "price": "number"}
     assert made["tools"] == [{"type": "builtin", "name": "end_call"}]
     assert (made["max_duration_seconds"], made["silence_timeout_seconds"]) == (450, 9)
-    assert made["longest_hold_seconds"] == 120
+    assert made["longest_wait_seconds"] == 120
     assert (made["persona"], made["first_message"]) == ("calm", None)
     assert (made["number_ids"], made["primary_number_id"]) == (["n1", "n2"], "n2")
     as_model(CreateAgentBody, {**made, "type": "outbound"})
@@ -62,7 +62,7 @@ def test_a_primary_number_that_is_no_longer_ticked_is_let_go() -> None:
         ("max_duration_minutes", "-5", "Enter minutes, from 1 to 60."),
         ("max_duration_minutes", "1e3", "Enter minutes, from 1 to 60."),
         ("silence_timeout_seconds", "2.5", "Enter whole seconds, from 3 to 120."),
-        ("longest_hold_seconds", "soon", "Enter whole seconds, from 30 to 3600."),
+        ("longest_wait_seconds", "soon", "Enter whole seconds, from 30 to 3600."),
     ],
 )
 def test_what_cannot_be_read_comes_back_beside_its_field(field: str, entered: str, sentence: str) -> None:

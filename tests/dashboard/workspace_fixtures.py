@@ -60,7 +60,7 @@ _FIELDS = {
     "voicemail_message": "Hello, this is Larkspur Dental with a reminder of your visit.",
     "max_duration_seconds": 600,
     "silence_timeout_seconds": 8,
-    "longest_hold_seconds": None,
+    "longest_wait_seconds": None,
     "transfer_number": "+14155550123",
     "webhook_url": None,
     "voice": None,

@@ -21,7 +21,7 @@ TEXTS: dict[str, Any] = {
     "webhook_url": "https://example.com/hook",
     "max_duration_seconds": 600,
     "silence_timeout_seconds": 8,
-    "longest_hold_seconds": 300,
+    "longest_wait_seconds": 300,
     "transfer_number": "+14155550123",
 }
 TOOLS = [
@@ -206,7 +206,7 @@ async def test_agents_and_numbers_of_others_are_not_found(server: Server) -> Non
         ("max_duration_seconds", 3_601),
         ("max_duration_seconds", "600"),
         ("silence_timeout_seconds", 1),
-        ("longest_hold_seconds", 10),
+        ("longest_wait_seconds", 10),
         ("transfer_number", "911"),
         ("transfer_number", "+18765550123"),
         ("transfer_number", "+19005550123"),

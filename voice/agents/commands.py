@@ -31,7 +31,7 @@ SETTABLE = (
     "webhook_url",
     "max_duration_seconds",
     "silence_timeout_seconds",
-    "longest_hold_seconds",
+    "longest_wait_seconds",
     "transfer_number",
     "primary_number_id",
 )
@@ -188,7 +188,7 @@ def _detach(rows: Rows, agent: Row, number_id: str, now: int) -> None:
 def call_snapshot(agent: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """The cold columns of a call by this agent. `given`: the call's own columns, which replace the agent's."""
     told = ("persona", "first_message", "voice", "language", "returns", "tools", "transfer_number")
-    rules = ("voicemail_action", "voicemail_message", "silence_timeout_seconds", "longest_hold_seconds")
+    rules = ("voicemail_action", "voicemail_message", "silence_timeout_seconds", "longest_wait_seconds")
     kept = {name: agent[name] for name in (*told, *rules)}
     replaced = {name: given.get(name) or agent[name] for name in ("instructions", "webhook_url")}
     prompt = rendered_prompt(agent["persona"], replaced["instructions"])

@@ -35,7 +35,7 @@ from voice.numbers.commands import active_number_objects
 
 LONGEST_TEXT, LONGEST_SENTENCE, MOST_NUMBERS = 20_000, 1_000, 100
 SHORTEST_SILENCE_SECONDS, LONGEST_SILENCE_SECONDS = 3, 120
-SHORTEST_HOLD_SECONDS, LONGEST_HOLD_SECONDS = 30, 3_600
+SHORTEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 30, 3_600
 
 Id = Annotated[StrictStr, StringConstraints(max_length=36)]
 AgentName = Annotated[StrictStr, StringConstraints(strip_whitespace=True, min_length=1, max_length=120)]
@@ -60,7 +60,7 @@ class AgentFields(BaseModel, extra="forbid"):
     webhook_url: Annotated[StrictStr, StringConstraints(max_length=LONGEST_URL)] | None = None
     max_duration_seconds: StrictInt | None = Field(None, ge=SHORTEST_MAXIMUM_SECONDS, le=LONGEST_MAXIMUM_SECONDS)
     silence_timeout_seconds: StrictInt | None = Field(None, ge=SHORTEST_SILENCE_SECONDS, le=LONGEST_SILENCE_SECONDS)
-    longest_hold_seconds: StrictInt | None = Field(None, ge=SHORTEST_HOLD_SECONDS, le=LONGEST_HOLD_SECONDS)
+    longest_wait_seconds: StrictInt | None = Field(None, ge=SHORTEST_WAIT_SECONDS, le=LONGEST_WAIT_SECONDS)
     transfer_number: Annotated[StrictStr, StringConstraints(max_length=16)] | None = None
     primary_number_id: Id | None = None
     number_ids: list[Id] | None = Field(None, max_length=MOST_NUMBERS)

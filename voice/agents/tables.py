@@ -28,7 +28,7 @@ agents = Table(
     Column("webhook_url", Text),
     Column("max_duration_seconds", Integer),
     Column("silence_timeout_seconds", Integer),
-    Column("longest_hold_seconds", Integer),
+    Column("longest_wait_seconds", Integer),
     Column("transfer_number", String(16)),
     Column("primary_number_id", String(36)),
     Column("archived_at", BigInteger),

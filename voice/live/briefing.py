@@ -18,7 +18,7 @@ _SPOKEN = {"en": "en-US", "es": "es-US"}
 
 def brief_of(row: Mapping[str, Any], organisation: Mapping[str, Any], now: int) -> CallBrief:
     """From rows of `calls` and `organisations`."""
-    silence, hold = row["silence_timeout_seconds"], row["longest_hold_seconds"]
+    silence, hold = row["silence_timeout_seconds"], row["longest_wait_seconds"]
     announces = organisation["disclose_ai"] if row["disclose_ai"] is None else row["disclose_ai"]
     return CallBrief(
         call_id=row["id"],
