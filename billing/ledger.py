@@ -34,12 +34,13 @@ def wallet_in(rows: Rows, org_id: str) -> Wallet:
     return Wallet._make(_wallet_values(row))
 
 
-def reads_for(*postings: Posting) -> list[Read]:
+def reads_for(posting: Posting) -> tuple[Read, ...]:
     """What must be read before `apply`."""
-    reads = [Read(transfers, "source_key", [posting.source_key for posting in postings])]
-    if holds := [posting.pending_id for posting in postings if posting.pending_id]:
-        reads += [Read(transfers, "id", holds), Read(transfers, "pending_id", holds)]
-    return reads
+    same_key = Read(transfers, "source_key", (posting.source_key,))
+    if posting.pending_id is None:
+        return (same_key,)
+    hold = (posting.pending_id,)
+    return same_key, Read(transfers, "id", hold), Read(transfers, "pending_id", hold)
 
 
 def apply(rows: Rows, posting: Posting, now: int) -> Transfer | Refusal:
@@ -82,7 +83,7 @@ class Post:
 
     def reads(self, located: Rows) -> Sequence[Read]:
         reads = reads_for(self.posting)
-        return reads if self.terms is None else [*reads, *low_balance.reads_for(self.posting.org_id)]
+        return reads if self.terms is None else (*reads, *low_balance.reads_for(self.posting.org_id))
 
     def fold(self, rows: Rows, now: int) -> Transfer | Refusal:
         if self.terms is None:

@@ -138,21 +138,21 @@ def _transfer(wallet: Wallet, posting: Posting, balance_delta: int, held_delta: 
     kind = KINDS[posting.kind]
     accounts = (f"wallet:{posting.org_id}", kind.house_account)
     to_wallet = balance_delta > 0 or (balance_delta == 0 and kind.sign > 0)
-    return Transfer(
-        id=posting.id,
-        org_id=posting.org_id,
-        sequence=wallet.sequence + 1,
-        kind=posting.kind,
-        debit_account=accounts[to_wallet],
-        credit_account=accounts[not to_wallet],
-        amount=abs(posting.amount),
-        balance_delta=balance_delta,
-        held_delta=held_delta,
-        balance_after=wallet.balance + balance_delta,
-        held_after=wallet.held + held_delta,
-        source_key=posting.source_key,
-        pending_id=posting.pending_id,
-        call_id=posting.call_id,
-        reason=posting.reason,
-        created_at=now,
+    return Transfer(  # in the order of its fields: naming them would take longer than the rest of the decision
+        posting.id,
+        posting.org_id,
+        wallet.sequence + 1,
+        posting.kind,
+        accounts[to_wallet],
+        accounts[not to_wallet],
+        abs(posting.amount),
+        balance_delta,
+        held_delta,
+        wallet.balance + balance_delta,
+        wallet.held + held_delta,
+        posting.source_key,
+        posting.pending_id,
+        posting.call_id,
+        posting.reason,
+        now,
     )

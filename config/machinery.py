@@ -109,9 +109,7 @@ class Machinery:
         return Switchboard(Means(self.model, self.egress, self.door, clock), self.database, self.policy, clock)
 
     async def open(self) -> None:
-        if gc.get_threshold() != GARBAGE_THRESHOLDS:  # once: what is loaded stays, and is not looked through again
-            gc.set_threshold(*GARBAGE_THRESHOLDS)
-            gc.freeze()
+        leave_alone_what_is_loaded()
         self.door.open()
         await self.carrier.open()
         await self.egress.open()
@@ -149,6 +147,13 @@ class Machinery:
         if self.model is not None:
             await self.model.close()
         await self.database.close()
+
+
+def leave_alone_what_is_loaded() -> None:
+    """Once: the modules stay, and are not looked through for garbage again."""
+    if gc.get_threshold() != GARBAGE_THRESHOLDS:
+        gc.set_threshold(*GARBAGE_THRESHOLDS)
+        gc.freeze()
 
 
 async def _without_end(job: Job) -> None:

@@ -219,7 +219,7 @@ def _statement(table: Table, column: str, dialect: str, lock: bool = False) -> S
     statement = select(*hot_columns(table)).order_by(table.c.id)
     if dialect == "sqlite":
         each = func.json_each(bindparam("wanted", type_=String)).table_valued("value")
-        return statement.where(table.c[column].in_(select(each.c.value)))
+        return statement.join_from(each, table, table.c[column] == each.c.value)
     statement = statement.where(table.c[column] == any_(bindparam("wanted", type_=ARRAY(String))))
     return statement.with_for_update() if lock else statement
 

@@ -18,6 +18,12 @@ from sqlalchemy.engine import URL
 from config.look_up import closed_as_lost, connect_options, speak_as_sqlalchemy
 
 KNOWN_STATEMENTS = 512
+SQLITE_PRAGMAS = (
+    "journal_mode=wal",
+    "synchronous=full",
+    "foreign_keys=on",
+    "wal_autocheckpoint=4000",  # pages of 4 KiB: the longer the log, the fewer times a busy page is written back
+)
 STANDSTILL_SECONDS = 10
 """How long a process may hold rows on Postgres without saying anything: then it has been frozen or cut off, the
 database ends its transaction, and the others go on."""
@@ -78,7 +84,7 @@ class SqliteWriter:
         connection = self._opened
         if connection is None:
             connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-            for pragma in ("journal_mode=wal", "synchronous=full", "foreign_keys=on"):
+            for pragma in SQLITE_PRAGMAS:
                 connection.execute(f"pragma {pragma}")
             self._opened = connection
         connection.execute(f"pragma busy_timeout={self._busy_timeout_ms}")
