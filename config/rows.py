@@ -9,28 +9,25 @@ Every table here has one text primary key, called `id`.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from sqlalchemy import (
-    ARRAY,
-    Column,
-    Select,
-    String,
-    Table,
-    any_,
-    bindparam,
-    delete,
-    func,
-    insert,
-    select,
-    update,
-)
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Select, Table
 
-from config.look_up import DIALECTS, compiled
+from config.look_up import compiled
+from config.statements import (
+    Bulk,
+    Sought,
+    adding,
+    defaults,
+    deleting,
+    finding,
+    finding_together,
+    inserting,
+    updating,
+    write_order,
+)
 from config.writer import Transaction
 
 Row = dict[str, Any]
@@ -72,6 +69,11 @@ class _Kept:
         for column, index in self.indexes.items():
             index[row[column]].append(row)
 
+    def keep_new(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            if row["id"] not in self.rows:
+                self.keep(row)
+
 
 class _Tables(dict[Table, _Kept]):
     def __missing__(self, table: Table) -> _Kept:
@@ -88,17 +90,22 @@ class Rows:
     async def lock(self, table: Table, ids: Sequence[str]) -> None:
         """Read rows by id and hold them until the commit (`ids` sorted: all processes lock in one order)."""
         if ids:
-            await self._keep(table, _statement(table, "id", self._dialect, lock=True), ids)
+            await self._keep(table, finding(Sought(table, "id", True), self._dialect), ids)
 
     async def read(self, reads: Iterable[Read]) -> None:
-        wanted: dict[tuple[Table, str, bool], set[str]] = defaultdict(set)
+        wanted: dict[Sought, set[str]] = defaultdict(set)
         for table, column, values, locked in reads:
-            wanted[table, column, locked].update(values)
-        for (table, column, locked), missing in wanted.items():
-            if column == "id":
-                missing -= self._tables[table].rows.keys()
-            if missing:
-                await self._keep(table, _statement(table, column, self._dialect, locked), sorted(missing))
+            wanted[Sought(table, column, locked)].update(values)
+        together: dict[Sought, list[str]] = {}
+        for sought, missing in wanted.items():
+            if sought.column == "id":
+                missing -= self._tables[sought.table].rows.keys()
+            if missing and (self._dialect == "sqlite" or sought.locked):
+                await self._keep(sought.table, finding(sought, self._dialect), sorted(missing))
+            elif missing:
+                together[sought] = sorted(missing)
+        if together:
+            await self._keep_together({sought: together[sought] for sought in sorted(together, key=_place)})
 
     def get(self, table: Table, row_id: str) -> Row | None:
         return self._tables[table].rows.get(row_id)
@@ -117,7 +124,7 @@ class Rows:
         kept = self._tables[table]
         assert row["id"] not in kept.rows, f"{table.name} {row['id']} is already there"
         if len(row) != kept.width:
-            row = {**_defaults(table), **row}  # one shape for the bulk statement, and for the commands that follow
+            row = {**defaults(table), **row}  # one shape for the bulk statement, and for the commands that follow
         assert len(row) == kept.width, f"{table.name} has no such column"
         kept.inserted[row["id"]] = row
         kept.keep(row)
@@ -154,23 +161,23 @@ class Rows:
             kept.deleted.append(row)
 
     async def write(self) -> None:
-        tables = sorted(self._tables, key=_write_order)
+        tables = sorted(self._tables, key=write_order)
         for table in reversed(tables):
             if deleted := self._tables[table].deleted:
-                await self._run(_delete(table, self._dialect), sorted(deleted, key=itemgetter("id")))
+                await self._run(deleting(table, self._dialect), sorted(deleted, key=itemgetter("id")))
         for table in tables:
             kept = self._tables[table]
             if kept.inserted:
-                await self._run(_insert(table, self._dialect), [kept.inserted[key] for key in sorted(kept.inserted)])
+                await self._run(inserting(table, self._dialect), [kept.inserted[key] for key in sorted(kept.inserted)])
             shapes: dict[tuple[str, ...], list[Row]] = defaultdict(list)
             for row_id in sorted(kept.changed.keys() - kept.inserted.keys()):
                 shapes[tuple(sorted(kept.changed[row_id]))].append(kept.rows[row_id])
             for shape, changed in shapes.items():
-                await self._run(_update(table, shape, self._dialect), changed)
+                await self._run(updating(table, shape, self._dialect), changed)
             if kept.added:
-                await self._run(_upsert(table, self._dialect), [kept.added[key] for key in sorted(kept.added)])
+                await self._run(adding(table, self._dialect), [kept.added[key] for key in sorted(kept.added)])
 
-    async def _run(self, bulk: "Bulk", rows: list[Row]) -> None:
+    async def _run(self, bulk: Bulk, rows: list[Row]) -> None:
         values: list[tuple[Any, ...]]
         if len(bulk.names) == 1:
             values = [(row[bulk.names[0]],) for row in rows]
@@ -190,85 +197,17 @@ class Rows:
             parameter = msgspec.json.encode(parameter).decode()
         kept, query = self._tables[table], compiled(statement, self._dialect)
         found = await self._transaction.fetch(query.text, query.values({"wanted": parameter}))
-        for row in query.rows(found):
-            if row["id"] not in kept.rows:
-                kept.keep(row)
+        kept.keep_new(query.rows(found))
+
+    async def _keep_together(self, wanted: Mapping[Sought, Sequence[str]]) -> None:
+        """All in one question, where each takes a journey to the server."""
+        [found] = await self._transaction.fetch(finding_together(tuple(wanted)), tuple(wanted.values()))
+        for sought, rows in zip(wanted, found, strict=True):
+            self._tables[sought.table].keep_new(rows or ())
 
 
-def hot_columns(table: Table) -> list[Column[Any]]:
-    """The columns decisions look at; `info={"cold": True}` marks what the door need not carry about."""
-    return [column for column in table.c if not column.info.get("cold")]
-
-
-@cache
-def _defaults(table: Table) -> Row:
-    return {column.name: getattr(column.default, "arg", None) for column in table.c}
-
-
-@cache
-def _write_order(table: Table) -> tuple[int, str]:
-    """The same in every process, and a row comes after those it refers to."""
-    names = {key.target_fullname.rpartition(".")[0] for key in table.foreign_keys} - {table.name}
-    referred = [table.metadata.tables[name] for name in names if name in table.metadata.tables]
-    return max((_write_order(other)[0] + 1 for other in referred), default=0), table.name
-
-
-@cache
-def _statement(table: Table, column: str, dialect: str, lock: bool = False) -> Select[Any]:
-    """One text for any number of values, so that the server prepares it once."""
-    statement = select(*hot_columns(table)).order_by(table.c.id)
-    if dialect == "sqlite":
-        each = func.json_each(bindparam("wanted", type_=String)).table_valued("value")
-        return statement.join_from(each, table, table.c[column] == each.c.value)
-    statement = statement.where(table.c[column] == any_(bindparam("wanted", type_=ARRAY(String))))
-    return statement.with_for_update() if lock else statement
-
-
-class Bulk(NamedTuple):
-    """A statement as the driver takes it, for many rows at once: SQLAlchemy's own way costs more than the driver."""
-
-    text: str
-    names: tuple[str, ...]
-    """Whose values the rows give, in order."""
-    adapters: tuple[tuple[int, Any], ...]
-    """Places whose values the driver takes in another form, and what gives it."""
-
-
-def _bulk(table: Table, statement: Any, dialect: str, names: Iterable[str] | None = None) -> Bulk:
-    backend = DIALECTS[dialect]
-    compiled = statement.compile(dialect=backend, column_keys=names)
-    order = tuple(name.removeprefix("b_") for name in compiled.positiontup)
-    processors = (table.c[name].type.dialect_impl(backend).bind_processor(backend) for name in order)
-    adapters = tuple((place, process) for place, process in enumerate(processors) if process)
-    return Bulk(str(compiled), order, adapters)
-
-
-@cache
-def _insert(table: Table, dialect: str) -> Bulk:
-    return _bulk(table, insert(table), dialect, [column.name for column in table.c])
-
-
-@cache
-def _update(table: Table, names: tuple[str, ...], dialect: str) -> Bulk:
-    changes = {name: bindparam(f"b_{name}", type_=table.c[name].type) for name in names}
-    return _bulk(table, update(table).where(table.c.id == bindparam("b_id")).values(changes), dialect)
-
-
-@cache
-def _delete(table: Table, dialect: str) -> Bulk:
-    return _bulk(table, delete(table).where(table.c.id == bindparam("b_id")), dialect)
-
-
-@cache
-def _upsert(table: Table, dialect: str) -> Bulk:
-    """Insert, or add the numbers to the row that is there."""
-    statement: Any = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(table)
-    counters = [column for column in table.c if column.info.get("counter")]
-    upsert = statement.on_conflict_do_update(
-        index_elements=[table.c.id],
-        set_={column.name: column + statement.excluded[column.name] for column in counters},
-    )
-    return _bulk(table, upsert, dialect, [column.name for column in table.c])
+def _place(sought: Sought) -> tuple[str, str]:
+    return sought.table.name, sought.column
 
 
 class OfOneOrganisation:

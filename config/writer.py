@@ -16,8 +16,8 @@ from typing import Any, Protocol
 from sqlalchemy.engine import URL
 
 from config.look_up import closed_as_lost, connect_options, speak_as_sqlalchemy
+from config.statements import KNOWN_STATEMENTS
 
-KNOWN_STATEMENTS = 512
 SQLITE_PRAGMAS = (
     "journal_mode=wal",
     "synchronous=full",
