@@ -12,6 +12,7 @@ from accounts.tables import organisations
 from billing import auto_recharge, low_balance
 from billing.ledger import wallet_in
 from billing.rating import Terms
+from billing.refund_commands import end_hold, reads_of_hold
 from billing.tables import auto_recharges, reversals, stripe_events, topups, transfers, wallets
 from billing.topup_rows import (
     Alert,
@@ -147,7 +148,8 @@ class HearPayment:
 class HearReversal:
     """A refund or dispute as Stripe shows it; one that arrives before its top-up is kept and applied after it.
 
-    With `terms`, the organisation's servers hear if it leaves no room for calls.
+    What was held for a refund of ours is let go as its credit is taken, or at once if the refund has failed. With
+    `terms`, the organisation's servers hear if it leaves no room for calls.
     """
 
     seen: ReversalSeen
@@ -169,6 +171,7 @@ class HearReversal:
             Read(reversals, "stripe_payment_intent_id", intent, locked=True),  # it may belong to nobody yet
             Read(transfers, "source_key", _keys([self.seen.id])),
             Read(auto_recharges, "id", list(self.organisations(located))),
+            *reads_of_hold(self.seen.action_id),
             *low_balance.reads_for(*self.organisations(located)),
             *_event_reads(self.event),
         )
@@ -189,7 +192,9 @@ class HearReversal:
 
     def _settle(self, rows: Rows, row: Row, now: int) -> tuple[Alert, ...]:
         organisation, before = rows.get(organisations, row["org_id"]), wallet_in(rows, row["org_id"])
-        alerts = settle_reversals(rows, row, ids_from(self.base_id), now)
+        ids = ids_from(self.base_id)
+        end_hold(rows, self.seen.action_id, row["org_id"], ids, now)
+        alerts = settle_reversals(rows, row, ids, now)
         if self.terms is not None and organisation is not None:
             after = wallet_in(rows, row["org_id"])
             low_balance.tell_of_wallet(rows, organisation, before, after, self.terms, self.seen.id, now)

@@ -178,6 +178,16 @@ def reversal_of(topup: Mapping[str, Any], row: Mapping[str, Any]) -> Reversal:
     )
 
 
+def unspent_cents(topup: Mapping[str, Any], available: int) -> int:
+    """What of a payment can be paid back, rounded down: what its credit is worth as far as that is left.
+
+    `available`: of the wallet, in milli-cents.
+    """
+    credit = topup["credit_milli_cents"]
+    unspent = min(available, credit - topup["refunded_milli_cents"] - topup["disputed_milli_cents"])
+    return int(max(0, unspent) * topup["paid_cents"] // credit)
+
+
 def recharge_in(rows: Rows, org_id: str) -> Recharge | None:
     row = rows.get(auto_recharges, org_id)
     return None if row is None else Recharge(**row)

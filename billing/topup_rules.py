@@ -185,7 +185,8 @@ def later(known: Phase, told: Phase) -> Phase:
 
 @dataclass(frozen=True, slots=True)
 class ReversalSeen:
-    """A refund or dispute as Stripe shows it. `created_at` in ms."""
+    """A refund or dispute as Stripe shows it. `created_at` in ms; `action_id`: what an operator's refund was asked for
+    under."""
 
     id: str
     kind: ReversalKind
@@ -194,6 +195,7 @@ class ReversalSeen:
     payment_intent_id: str
     amount_cents: int
     created_at: int
+    action_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

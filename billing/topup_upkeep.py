@@ -24,9 +24,10 @@ from billing.topup_queries import (
     with_status,
     without_receipt,
 )
+from billing.topup_refunds import Refunds
 from billing.topup_rules import Payment, PaymentState, ReversalSeen, TopupKind, TopupStatus
 from billing.topup_service import Topups
-from billing.topups import BankRefused, BankUnavailable, Charge
+from billing.topups import REPEAT_MS, BankRefused, BankUnavailable, Charge
 from config.clock import new_id
 from config.database import Unavailable
 from config.door import Busy, Down
@@ -38,8 +39,6 @@ TICK_SECONDS = 60.0
 RECONCILE_SECONDS = 15 * 60.0
 FRESH_MS = 60_000
 """What is younger is left to whoever began it."""
-REPEAT_MS = 20 * 3_600_000
-"""How long a charge is sent again under its key; Stripe forgets keys after 24 hours."""
 REVERSALS_MS = 30 * 86_400_000
 RECEIPTS_MS = 3 * 86_400_000
 LINK_MS = 23 * 3_600_000
@@ -74,7 +73,8 @@ class TopupUpkeep:
     async def reconcile(self) -> Counter[str]:
         """Bring the books to what Stripe says: open top-ups, refunds and disputes, receipts.
 
-        Counts: `asked`, `expired`, each outcome of what was heard, `receipts`. Raises BankUnavailable.
+        Counts: `asked`, `expired`, each outcome of what was heard, `receipts`, and what came of refunds that operators
+        asked for. Raises BankUnavailable.
         """
         counts: Counter[str] = Counter()
         if not self._topups.settings.takes_payments:
@@ -86,6 +86,7 @@ class TopupUpkeep:
             if row["kind"] == TopupKind.CHECKOUT and row["created_at"] <= now - FRESH_MS:
                 counts["asked"] += 1
                 counts[await self._ask_about(row, now)] += 1
+        counts += await Refunds(self._topups).finish_all(now - FRESH_MS)
         for seen in await self._news(now):
             heard = await self._topups.hear(seen)
             counts[heard.outcome] += 1

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS = 10
 NETWORK_RETRIES = 2
 PAGE = 100
-PAGES_LIMIT = 50
+REPEAT_MS = 20 * 3_600_000
+"""How long a request is sent again under its key; Stripe forgets keys after 24 hours."""
 BUSY_WITH_THIS_KEY = 409
 PRODUCT = "CallingBox credit"
 
@@ -155,16 +156,21 @@ class Bank:
                 return payment_of_intent(intent)
         return None
 
-    async def refund(self, payment_intent_id: str, amount_cents: int, action_id: str) -> ReversalSeen:
-        params: Any = {
-            "payment_intent": payment_intent_id,
-            "amount": amount_cents,
-            "metadata": {"action_id": action_id},
-        }
+    async def refund(self, payment_intent_id: str, amount_cents: int | None, action_id: str) -> ReversalSeen:
+        """`amount_cents`: None for all that has not been refunded."""
+        amount = {} if amount_cents is None else {"amount": amount_cents}
+        params: Any = {"payment_intent": payment_intent_id, **amount, "metadata": {"action_id": action_id}}
         options: Any = {"idempotency_key": f"refund:{action_id}"}
         made = reversal_of_refund(await self._ask(lambda v1: v1.refunds.create_async(params, options)))
         assert made is not None, "it was asked for by its payment"
         return made
+
+    async def find_refund(self, payment_intent_id: str, action_id: str) -> ReversalSeen:
+        """The one that was asked for under this key, when that has been forgotten. Raises BankRefused: never made."""
+        for seen in await self.refunds(payment_intent_id=payment_intent_id):
+            if seen.action_id == action_id:
+                return seen
+        raise BankRefused("Stripe: no such refund", "not_found")
 
     async def refunds(self, *, since: int | None = None, payment_intent_id: str | None = None) -> list[ReversalSeen]:
         """All of one payment, or all made since (ms)."""
@@ -183,14 +189,18 @@ class Bank:
     # -- asking -------------------------------------------------------------------------------------------------------
 
     async def _list(self, ask: "Callable[[Any, Any], Awaitable[stripe.StripeObject]]") -> AsyncIterator[dict[str, Any]]:
+        """To the end, however long it is. Raises BankUnavailable: who has half a list has none."""
         page: dict[str, Any] = {"limit": PAGE}
-        for _ in range(PAGES_LIMIT):
+        while True:
             answer = await self._ask(lambda v1, page=page: ask(v1, page))  # type: ignore[misc]
             for item in answer["data"]:
                 yield item
             if not answer.get("has_more"):
                 return
-            page = {"limit": PAGE, "starting_after": answer["data"][-1]["id"]}
+            last = answer["data"][-1]["id"] if answer["data"] else None
+            if last in (None, page.get("starting_after")):
+                raise BankUnavailable("Stripe: a list that does not go on")
+            page = {"limit": PAGE, "starting_after": last}
 
     async def _ask(self, ask: "Callable[[Any], Awaitable[stripe.StripeObject]]") -> dict[str, Any]:
         client = await self._opened()

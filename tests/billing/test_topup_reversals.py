@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from billing import topups
 from billing.hear_stripe import HearPayment, HearReversal
 from billing.ledger import Post
 from billing.posting import Posting
@@ -274,6 +276,16 @@ async def test_many_refunds_are_read_page_by_page(shop: Shop) -> None:
         await shop.refund(topup, 100)
     assert (await shop.upkeep.reconcile())["applied"] == 105
     assert await shop.balance() == (500 - 105) * DOLLAR
+
+
+async def test_a_list_is_read_to_its_end_however_many_pages_it_has(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topups, "PAGE", 1)
+    topup = await shop.paid(50_000)
+    await shop.do("settings", faults={"lose": 1})
+    for _ in range(60):
+        await shop.refund(topup, 100)
+    assert (await shop.upkeep.reconcile())["applied"] == 60
+    assert await shop.balance() == (500 - 60) * DOLLAR
 
 
 async def test_a_bad_post_ends_in_the_banks_own_books(shop: Shop) -> None:
