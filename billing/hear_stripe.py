@@ -11,9 +11,10 @@ from typing import Any
 from accounts.tables import organisations
 from billing import auto_recharge, low_balance
 from billing.ledger import wallet_in
+from billing.operator_commands import is_closed
 from billing.rating import Terms
 from billing.refund_commands import end_hold, reads_of_hold
-from billing.tables import auto_recharges, reversals, stripe_events, topups, transfers, wallets
+from billing.tables import auto_recharges, operator_actions, reversals, stripe_events, topups, transfers, wallets
 from billing.topup_rows import (
     Alert,
     Heard,
@@ -21,6 +22,7 @@ from billing.topup_rows import (
     pay_in,
     put_recharge,
     recharge_in,
+    review_alert,
     settle_reversals,
     topup_row,
 )
@@ -78,12 +80,13 @@ class HearPayment:
             Read(transfers, "source_key", [*(f"topup:{value}" for value in intent), *_keys(kept)]),
             Read(auto_recharges, "id", list(self.organisations(located))),
             Read(organisations, "id", list(self.organisations(located))),
+            Read(operator_actions, "org_id", list(self.organisations(located))),
             *_event_reads(self.event),
         )
 
     def fold(self, rows: Rows, now: int) -> Heard:
         row = _find_topup(rows, self.payment)
-        judgement = judge(_topup(row) if row else None, self.payment)
+        judgement = judge(_topup(rows, row) if row else None, self.payment)
         heard = self._do(rows, row, judgement.deed, judgement.reason, now)
         _note_event(rows, self.event, heard, now)
         return heard
@@ -110,7 +113,7 @@ class HearPayment:
         changes = {"status": TopupStatus.REVIEW.value, "review_reason": reason.value}
         rows.update(topups, row["id"], {**known, **changes, "paid_cents": self.payment.total_cents})
         _stop_recharging(rows, row, now)
-        return Heard("review", *told, (_review_alert(row),))
+        return Heard("review", *told, (review_alert(row),))
 
     def _credit(self, rows: Rows, row: Row, now: int) -> Heard:
         intent = self.payment.payment_intent_id
@@ -119,7 +122,7 @@ class HearPayment:
             reason = ReviewReason.PAID_TWICE.value
             changes = {"status": TopupStatus.REVIEW.value, "review_reason": reason, "updated_at": now}
             rows.update(topups, row["id"], {**changes, "paid_cents": self.payment.total_cents})
-            return Heard("review", row["org_id"], row["id"], alerts=(_review_alert(row),))
+            return Heard("review", row["org_id"], row["id"], alerts=(review_alert(row),))
         return pay_in(rows, row, intent, self.payment.total_cents, ids_from(self.base_id), now)
 
     def _apart(self, rows: Rows, named: Row | None, now: int) -> Row:
@@ -227,10 +230,6 @@ def _is_locked(rows: Rows, org_id: str) -> bool:
     return rows.get(wallets, org_id) is not None
 
 
-def _review_alert(row: Row) -> Alert:
-    return Alert("topup_review", f"top-up {row['id']}: {row['review_reason']}")
-
-
 def _count_decline(rows: Rows, row: Row, error_code: str | None, now: int) -> None:
     recharge = recharge_in(rows, row["org_id"])
     if recharge is not None and recharge.pending_topup_id == row["id"]:
@@ -297,7 +296,8 @@ def _note_event(rows: Rows, event: EventSeen | None, heard: Heard, now: int) -> 
         )
 
 
-def _topup(row: Row) -> Topup:
+def _topup(rows: Rows, row: Row) -> Topup:
+    organisation = rows.get(organisations, row["org_id"]) if row["org_id"] else None
     return Topup(
         id=row["id"],
         kind=TopupKind(row["kind"]),
@@ -306,4 +306,5 @@ def _topup(row: Row) -> Topup:
         livemode=row["livemode"],
         session_id=row["stripe_session_id"],
         payment_intent_id=row["stripe_payment_intent_id"],
+        account_is_closed=organisation is not None and is_closed(rows, organisation),
     )

@@ -14,8 +14,8 @@ from billing.money import dollars_down
 from billing.operator_commands import OperatorAction
 from billing.posting import HOLD, RELEASE, Posting, Transfer
 from billing.rating import Terms
-from billing.tables import operator_actions, topups, transfers
-from billing.topup_rows import unspent_cents
+from billing.tables import auto_recharges, operator_actions, topups, transfers
+from billing.topup_rows import pause_refunded, unspent_cents
 from billing.topup_rules import TopupStatus, credit_of, share_milli_cents
 from config.rows import OfOneOrganisation, Read, Rows
 
@@ -39,6 +39,7 @@ class ReserveRefund(OfOneOrganisation):
         return (
             Read(topups, "id", (self.topup_id,)),
             Read(operator_actions, "id", (self.action.id,)),
+            Read(auto_recharges, "id", (self.org_id,)),
             *ledger.reads_for(self._hold(0)),
             *low_balance.reads_for(self.org_id),
         )
@@ -61,6 +62,7 @@ class ReserveRefund(OfOneOrganisation):
         held = ledger.apply(rows, self._hold(share), now)
         assert isinstance(held, Transfer), held
         self.action.insert(rows, now)
+        pause_refunded(rows, self.org_id, now)
         organisation = rows.get(organisations, self.org_id)
         assert organisation is not None, "whoever has paid has a wallet"
         after = wallet_in(rows, self.org_id)

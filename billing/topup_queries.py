@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from accounts.tables import organisations
 from billing.auto_recharge import Recharge
 from billing.posting import HOLD
 from billing.tables import auto_recharges, operator_actions, reversals, stripe_customers, topups, transfers, wallets
@@ -224,9 +225,19 @@ async def below_threshold(connection: AsyncConnection) -> list[str]:
 
 
 async def unresolved_charges(connection: AsyncConnection, before: int) -> list[Row]:
-    """Automatic top-ups begun before then (ms) of which Stripe has not told the outcome."""
+    """Automatic top-ups begun before then (ms) of which Stripe has not told the outcome.
+
+    `is_wanted`: the rule behind it still stands, so that it may be asked for.
+    """
+    stands = auto_recharges.c.is_enabled & auto_recharges.c.paused_reason.is_(None)
+    is_wanted = (stands & organisations.c.suspended_at.is_(None)).label("is_wanted")
     open_ones = topups.c.status.in_([TopupStatus.PENDING.value, TopupStatus.PROCESSING.value])
-    query = select(topups).where(open_ones, topups.c.kind == TopupKind.AUTO.value, topups.c.created_at < before)
+    query = (
+        select(topups, is_wanted)
+        .join(auto_recharges, auto_recharges.c.id == topups.c.org_id)
+        .join(organisations, organisations.c.id == topups.c.org_id)
+        .where(open_ones, topups.c.kind == TopupKind.AUTO.value, topups.c.created_at < before)
+    )
     return await _rows(connection, query.limit(BATCH))
 
 

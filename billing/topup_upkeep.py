@@ -150,7 +150,7 @@ class TopupUpkeep:
             unanswered = await unresolved_charges(connection, now - FRESH_MS)
             due = await below_threshold(connection)
         for row in unanswered:
-            counts[await self._charge(row)] += 1
+            counts[await self._charge(row, is_wanted=row["is_wanted"])] += 1
         for org_id in due:
             key, livemode = self._topups.customer_key(org_id), self._topups.settings.bank_livemode
             claimed = await self._door.submit(ClaimRecharge(org_id, new_id(), key, livemode))
@@ -159,8 +159,9 @@ class TopupUpkeep:
         counts["mailed"] = await self._mail_links()
         return +counts
 
-    async def _charge(self, row: Row) -> str:
-        """Make a claimed charge, or make it again under its key."""
+    async def _charge(self, row: Row, *, is_wanted: bool = True) -> str:
+        """Make a claimed charge, or make it again under its key. One that is not wanted any more is only looked for: it
+        may have been made before."""
         charge = Charge(
             topup_id=row["id"],
             org_id=row["org_id"],
@@ -169,7 +170,8 @@ class TopupUpkeep:
             payment_method_id=row["stripe_payment_method_id"],
         )
         try:
-            if row["status"] == TopupStatus.PENDING and row["created_at"] > self._topups.clock() - REPEAT_MS:
+            is_known = row["created_at"] > self._topups.clock() - REPEAT_MS
+            if row["status"] == TopupStatus.PENDING and is_wanted and is_known:
                 payment = await self._bank.charge(charge)
             else:
                 payment = await self._bank.find_charge(charge, row["created_at"]) or _never_made(row, "not_found")

@@ -147,7 +147,7 @@ def test_a_new_card_lifts_what_the_card_had_stopped_and_nothing_else() -> None:
     for reason in (PausedReason.DECLINED, PausedReason.AUTHENTICATION_REQUIRED):
         mended = auto_recharge.card_saved(rule(paused_reason=reason, declines=4), "pm_2")
         assert (mended.paused_reason, mended.declines, mended.stripe_payment_method_id) == (None, 0, "pm_2")
-    for reason in (PausedReason.DISPUTED, PausedReason.REVIEW):
+    for reason in (PausedReason.DISPUTED, PausedReason.REFUNDED, PausedReason.REVIEW):
         assert auto_recharge.card_saved(rule(paused_reason=reason), "pm_2").paused_reason == reason
 
 
@@ -188,3 +188,17 @@ def test_a_charge_never_exceeds_the_cap(available: int, charged: int, cap: int) 
         assert 500 <= cents <= 50_000
         assert claimed.month_milli_cents <= cap
         assert amount_due_cents(claimed, available, NOW) is None
+
+
+@pytest.mark.parametrize("error_code", ["card_declined", "authentication_required"])
+@pytest.mark.parametrize(
+    "standing",
+    [{"is_enabled": False}, {"paused_reason": PausedReason.DISPUTED}, {"paused_reason": PausedReason.REVIEW}],
+)
+def test_a_decline_moves_nothing_that_its_owner_turned_off_or_something_graver_stopped(
+    standing: dict[str, Any], error_code: str
+) -> None:
+    known = rule(**standing, declines=3, pending_topup_id="t1", month=month_of(NOW), month_milli_cents=1_000_000)
+    after = auto_recharge.failed(known, 1_000, NOW, error_code, NOW)
+    assert (after.paused_reason, after.retry_at, after.link_due_at) == (known.paused_reason, None, None)
+    assert (after.pending_topup_id, after.month_milli_cents) == (None, 0)
