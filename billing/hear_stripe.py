@@ -19,6 +19,7 @@ from billing.topup_rows import (
     Alert,
     Heard,
     ids_from,
+    note_returned,
     pay_in,
     put_recharge,
     recharge_in,
@@ -185,6 +186,9 @@ class HearReversal:
         if row is not None and row["status"] == TopupStatus.PAID and _is_locked(rows, row["org_id"]):
             alerts = self._settle(rows, row, now)
             heard = Heard("applied", row["org_id"], row["id"], alerts=alerts)
+        elif row is not None and _is_returned(row) and _is_locked(rows, row["org_id"]):
+            note_returned(rows, row, now)
+            heard = Heard("applied", row["org_id"], row["id"])
         else:
             heard = Heard("kept", row["org_id"] if row else None, row["id"] if row else None)
         if is_new and self.seen.kind is ReversalKind.DISPUTE:
@@ -225,9 +229,14 @@ class HearReversal:
         return False
 
 
-def _is_locked(rows: Rows, org_id: str) -> bool:
+def _is_returned(row: Row) -> bool:
+    """What goes back of it was never credit."""
+    return row["status"] == TopupStatus.REJECTED and bool(row["paid_cents"])
+
+
+def _is_locked(rows: Rows, org_id: str | None) -> bool:
     """Not if another process credited the top-up between our look for it and now: then `Topups.match` looks again."""
-    return rows.get(wallets, org_id) is not None
+    return org_id is not None and rows.get(wallets, org_id) is not None
 
 
 def _count_decline(rows: Rows, row: Row, error_code: str | None, now: int) -> None:

@@ -140,6 +140,8 @@ class ResolveTopup:
     def fold(self, rows: Rows, now: int) -> Heard | str:
         """What came of it, or why it cannot be done."""
         row = rows.get(topups, self.topup_id)
+        if row is not None and rows.get(operator_actions, self.action.id) is not None:
+            return Heard("nothing", row["org_id"], row["id"])  # our own earlier commit, whose answer was lost
         if row is None or row["status"] != TopupStatus.REVIEW:
             return f"there is no top-up {self.topup_id} in review"
         if self.amount_cents is None:

@@ -127,10 +127,10 @@ async def find_by_session(connection: AsyncConnection, org_id: str, session_id: 
     return next(iter(await _rows(connection, query)), None)
 
 
-async def with_status(connection: AsyncConnection, *statuses: TopupStatus) -> list[Row]:
-    """Oldest first."""
-    wanted = [status.value for status in statuses]
-    return await _rows(connection, select(topups).where(topups.c.status.in_(wanted)).order_by(topups.c.id).limit(BATCH))
+async def with_status(connection: AsyncConnection, *statuses: TopupStatus, after: str = "") -> list[Row]:
+    """A page, oldest first. `after`: the id that the one before it ended with."""
+    wanted = topups.c.status.in_([status.value for status in statuses])
+    return await _rows(connection, select(topups).where(wanted, topups.c.id > after).order_by(topups.c.id).limit(BATCH))
 
 
 async def without_receipt(connection: AsyncConnection, since: int) -> list[Row]:
@@ -181,8 +181,9 @@ async def credited_with(connection: AsyncConnection, payment_intent_id: str) -> 
 
 
 async def open_disputes(connection: AsyncConnection) -> list[str]:
+    """All of them: none waits because others are open longer."""
     query = select(reversals.c.id).where(reversals.c.kind == ReversalKind.DISPUTE.value, ~reversals.c.is_closed)
-    return list((await connection.execute(query.limit(BATCH))).scalars())
+    return list((await connection.execute(query)).scalars())
 
 
 async def late_matches(connection: AsyncConnection, payment_intent_id: str | None = None) -> list[ReversalSeen]:

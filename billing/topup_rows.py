@@ -168,6 +168,17 @@ def _matched(rows: Rows, row: Row, now: int) -> dict[str, Row]:
     return found
 
 
+def note_returned(rows: Rows, row: Row, now: int) -> None:
+    """What went back of a rejected payment: its customer sees it, though there was no credit to take."""
+    returned = 0
+    for known in rows.find(reversals, "stripe_payment_intent_id", row["stripe_payment_intent_id"]):
+        rows.update(reversals, known["id"], {"org_id": row["org_id"], "topup_id": row["id"]})
+        if (known["kind"], known["phase"]) == (ReversalKind.REFUND, Phase.TAKEN):
+            returned += reversal_of(row, known).share_milli_cents
+    changes = {"refunded_milli_cents": min(returned, row["credit_milli_cents"]), "updated_at": now}
+    rows.update(topups, row["id"], changes)
+
+
 def _sum_up(rows: Rows, row: Row, found: Sequence[Row], now: int) -> None:
     def kept(kind: ReversalKind) -> int:
         same = [known for known in found if known["kind"] == kind]

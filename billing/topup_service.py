@@ -55,6 +55,7 @@ class Topups:
         self.alerted: list[Callable[[Alert], None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         door.committed.append(self._committed)
+        bank.unreadable = lambda text: self.alert("reversal_unreadable", text)
 
     # -- customers ----------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ come out the same.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
 import structlog
@@ -80,9 +80,7 @@ class TopupUpkeep:
         if not self._topups.settings.takes_payments:
             return counts
         now = self._topups.clock()
-        async with self._topups.database.read() as connection:
-            unfinished = await with_status(connection, TopupStatus.PENDING, TopupStatus.PROCESSING)
-        for row in unfinished:
+        async for row in self._unfinished():
             if row["kind"] == TopupKind.CHECKOUT and row["created_at"] <= now - FRESH_MS:
                 counts["asked"] += 1
                 counts[await self._ask_about(row, now)] += 1
@@ -93,6 +91,15 @@ class TopupUpkeep:
         counts["applied"] += await self._topups.match()
         counts["receipts"] = await self._fetch_receipts(now)
         return +counts
+
+    async def _unfinished(self) -> AsyncIterator[Row]:
+        after: str | None = ""
+        while after is not None:
+            async with self._topups.database.read() as connection:
+                page = await with_status(connection, TopupStatus.PENDING, TopupStatus.PROCESSING, after=after)
+            for row in page:
+                yield row
+            after = page[-1]["id"] if page else None
 
     async def _ask_about(self, row: Row, now: int) -> str:
         overdue = row["expires_at"] < now - FRESH_MS

@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from billing.stripe_facts import payment_of_intent, payment_of_session, reversal_of_dispute, reversal_of_refund
+from billing.stripe_facts import (
+    BadObject,
+    payment_of_intent,
+    payment_of_session,
+    reversal_of_dispute,
+    reversal_of_refund,
+)
 from billing.topup_rules import CURRENCY, Payment, ReversalSeen, TopupKind
 
 if TYPE_CHECKING:
@@ -66,6 +72,8 @@ class Bank:
 
     def __init__(self, secret_key: str, base_url: str) -> None:
         self._secret_key, self._base_url = secret_key, base_url
+        self.unreadable: Callable[[str], None] = lambda text: None
+        """Hears of what Stripe lists in no form that it documents; the rest of the list is read all the same."""
         self._opening = asyncio.Lock()
         self._client: stripe.StripeClient | None = None
         self._http: stripe.HTTPXClient | None = None
@@ -176,15 +184,24 @@ class Bank:
         """All of one payment, or all made since (ms)."""
         params = _since(since) | ({"payment_intent": payment_intent_id} if payment_intent_id else {})
         found = self._list(lambda v1, page: v1.refunds.list_async({**params, **page}))
-        return [seen async for refund in found if (seen := reversal_of_refund(refund)) is not None]
+        return [seen async for refund in found if (seen := self._read(reversal_of_refund, refund)) is not None]
 
     async def disputes(self, since: int) -> list[ReversalSeen]:
         """All opened since (ms)."""
         found = self._list(lambda v1, page: v1.disputes.list_async({**_since(since), **page}))
-        return [seen async for dispute in found if (seen := reversal_of_dispute(dispute)) is not None]
+        return [seen async for dispute in found if (seen := self._read(reversal_of_dispute, dispute)) is not None]
 
     async def dispute(self, dispute_id: str) -> ReversalSeen | None:
-        return reversal_of_dispute(await self._ask(lambda v1: v1.disputes.retrieve_async(dispute_id)))
+        return self._read(reversal_of_dispute, await self._ask(lambda v1: v1.disputes.retrieve_async(dispute_id)))
+
+    def _read(
+        self, read: Callable[[Mapping[str, Any]], ReversalSeen | None], found: Mapping[str, Any]
+    ) -> ReversalSeen | None:
+        try:
+            return read(found)
+        except BadObject as error:
+            self.unreadable(f"{str(found.get('id'))[:64]}: {error}")
+            return None
 
     # -- asking -------------------------------------------------------------------------------------------------------
 
