@@ -225,7 +225,10 @@ class HearReversal:
             return True
         phase = later(Phase(row["phase"]), self.seen.phase)
         closed = row["is_closed"] or self.seen.is_closed
-        rows.update(reversals, self.seen.id, {"phase": phase.value, "is_closed": closed, "updated_at": now})
+        changes = {"phase": phase.value, "is_closed": closed, "updated_at": now}
+        if row["phase"] == Phase.OPEN:  # what a dispute is about may change until its funds are withdrawn
+            changes["amount_cents"] = self.seen.amount_cents
+        rows.update(reversals, self.seen.id, changes)
         return False
 
 

@@ -202,3 +202,25 @@ def test_a_decline_moves_nothing_that_its_owner_turned_off_or_something_graver_s
     after = auto_recharge.failed(known, 1_000, NOW, error_code, NOW)
     assert (after.paused_reason, after.retry_at, after.link_due_at) == (known.paused_reason, None, None)
     assert (after.pending_topup_id, after.month_milli_cents) == (None, 0)
+
+
+@pytest.mark.parametrize(
+    ("available", "standing", "reason"),
+    [
+        (10 * DOLLAR - 1, {}, PausedReason.REFUNDED),
+        (10 * DOLLAR, {}, None),
+        (0, {"is_enabled": False}, None),
+        (0, {"paused_reason": PausedReason.DECLINED}, PausedReason.REFUNDED),
+        (0, {"paused_reason": PausedReason.DISPUTED}, PausedReason.DISPUTED),
+        (0, {"paused_reason": PausedReason.REVIEW}, PausedReason.REVIEW),
+    ],
+)
+def test_a_refund_pauses_what_would_take_it_back(
+    available: int, standing: dict[str, Any], reason: PausedReason | None
+) -> None:
+    known = rule(**standing, link_due_at=NOW, link_amount_cents=500)
+    after = auto_recharge.refunded(known, available)
+    assert after.paused_reason == reason
+    pausing = reason is PausedReason.REFUNDED
+    assert (after.link_due_at, after.link_amount_cents) == ((None, None) if pausing else (NOW, 500))
+    assert amount_due_cents(after, 0, NOW) is None or reason is None

@@ -189,6 +189,17 @@ async def test_a_dispute_takes_when_the_funds_are_withdrawn_and_gives_back_when_
     assert [alert.kind for alert in shop.alerts] == ["dispute_opened"]
 
 
+async def test_a_dispute_takes_what_was_withdrawn_though_it_was_opened_about_more(shop: Shop) -> None:
+    topup = await shop.paid()
+    await shop.do("settings", paused=True)
+    await shop.dispute(topup)
+    created, withdrawn = await shop.events("charge.dispute.created", "charge.dispute.funds_withdrawn")
+    withdrawn["data"]["object"]["amount"] = 1_000
+    for event in (created, withdrawn, {**created, "id": "evt_late"}):
+        await shop.send(event)
+    assert await shop.balance() == 15 * DOLLAR
+
+
 async def test_a_lost_dispute_keeps_what_it_took(shop: Shop) -> None:
     topup = await shop.paid()
     dispute = await shop.dispute(topup)

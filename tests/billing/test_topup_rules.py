@@ -57,8 +57,9 @@ def test_a_payment_that_has_been_dealt_with_changes_nothing(status: str) -> None
     assert judge(topup(status=TopupStatus(status), payment_intent_id="pi_1"), PAYMENT) == NOTHING
 
 
-def test_tax_that_the_customer_paid_on_top_does_not_matter() -> None:
-    assert judge(TOPUP, payment(total_cents=2_700)) == Judgement(Deed.CREDIT)
+def test_tax_that_the_customer_paid_on_top_does_not_matter_nor_a_discount() -> None:
+    for total_cents in (1, 2_700):
+        assert judge(TOPUP, payment(total_cents=total_cents)) == Judgement(Deed.CREDIT)
 
 
 @pytest.mark.parametrize(
