@@ -23,6 +23,8 @@ class PausedReason(StrEnum):
     DECLINED = "declined"
     DISPUTED = "disputed"
     """The customer's bank was told that a payment was not wanted. Only new consent goes on."""
+    REFUNDED = "refunded"
+    """The customer was paid back: what is left would have the card charged again. Only new consent goes on."""
     REVIEW = "review"
     """A charge did not come out as asked for; an operator looks at it."""
 
@@ -125,6 +127,8 @@ def failed(recharge: Recharge, amount_cents: int, begun_at: int, error_code: str
     same_month = recharge.month == month_of(begun_at)
     kept = recharge.month_milli_cents - (credit_of(amount_cents) if same_month else 0)
     after = replace(recharge, pending_topup_id=None, month_milli_cents=kept, declines=recharge.declines + 1)
+    if not recharge.is_enabled or recharge.paused_reason is not None:  # no card mends that
+        return after
     if error_code == AUTHENTICATION_REQUIRED:
         return _paused(after, PausedReason.AUTHENTICATION_REQUIRED, amount_cents, now)
     if after.declines > len(RETRY_HOURS):
@@ -143,6 +147,14 @@ def in_review(recharge: Recharge) -> Recharge:
 
 def disputed(recharge: Recharge) -> Recharge:
     return replace(recharge, paused_reason=PausedReason.DISPUTED)
+
+
+def refunded(recharge: Recharge, available: int) -> Recharge:
+    """A top-up was paid back, and so much is `available` now (milli-cents)."""
+    graver = recharge.paused_reason in (PausedReason.DISPUTED, PausedReason.REVIEW)
+    if graver or not recharge.is_enabled or available >= recharge.threshold_milli_cents:
+        return recharge
+    return replace(recharge, paused_reason=PausedReason.REFUNDED, link_due_at=None, link_amount_cents=None)
 
 
 def card_saved(recharge: Recharge, payment_method_id: str) -> Recharge:

@@ -11,15 +11,19 @@ from typing import Any
 from accounts.tables import organisations
 from billing import auto_recharge, low_balance
 from billing.ledger import wallet_in
+from billing.operator_commands import is_closed
 from billing.rating import Terms
-from billing.tables import auto_recharges, reversals, stripe_events, topups, transfers, wallets
+from billing.refund_commands import end_hold, reads_of_hold
+from billing.tables import auto_recharges, operator_actions, reversals, stripe_events, topups, transfers, wallets
 from billing.topup_rows import (
     Alert,
     Heard,
     ids_from,
+    note_returned,
     pay_in,
     put_recharge,
     recharge_in,
+    review_alert,
     settle_reversals,
     topup_row,
 )
@@ -77,12 +81,13 @@ class HearPayment:
             Read(transfers, "source_key", [*(f"topup:{value}" for value in intent), *_keys(kept)]),
             Read(auto_recharges, "id", list(self.organisations(located))),
             Read(organisations, "id", list(self.organisations(located))),
+            Read(operator_actions, "org_id", list(self.organisations(located))),
             *_event_reads(self.event),
         )
 
     def fold(self, rows: Rows, now: int) -> Heard:
         row = _find_topup(rows, self.payment)
-        judgement = judge(_topup(row) if row else None, self.payment)
+        judgement = judge(_topup(rows, row) if row else None, self.payment)
         heard = self._do(rows, row, judgement.deed, judgement.reason, now)
         _note_event(rows, self.event, heard, now)
         return heard
@@ -109,7 +114,7 @@ class HearPayment:
         changes = {"status": TopupStatus.REVIEW.value, "review_reason": reason.value}
         rows.update(topups, row["id"], {**known, **changes, "paid_cents": self.payment.total_cents})
         _stop_recharging(rows, row, now)
-        return Heard("review", *told, (_review_alert(row),))
+        return Heard("review", *told, (review_alert(row),))
 
     def _credit(self, rows: Rows, row: Row, now: int) -> Heard:
         intent = self.payment.payment_intent_id
@@ -118,7 +123,7 @@ class HearPayment:
             reason = ReviewReason.PAID_TWICE.value
             changes = {"status": TopupStatus.REVIEW.value, "review_reason": reason, "updated_at": now}
             rows.update(topups, row["id"], {**changes, "paid_cents": self.payment.total_cents})
-            return Heard("review", row["org_id"], row["id"], alerts=(_review_alert(row),))
+            return Heard("review", row["org_id"], row["id"], alerts=(review_alert(row),))
         return pay_in(rows, row, intent, self.payment.total_cents, ids_from(self.base_id), now)
 
     def _apart(self, rows: Rows, named: Row | None, now: int) -> Row:
@@ -147,7 +152,8 @@ class HearPayment:
 class HearReversal:
     """A refund or dispute as Stripe shows it; one that arrives before its top-up is kept and applied after it.
 
-    With `terms`, the organisation's servers hear if it leaves no room for calls.
+    What was held for a refund of ours is let go as its credit is taken, or at once if the refund has failed. With
+    `terms`, the organisation's servers hear if it leaves no room for calls.
     """
 
     seen: ReversalSeen
@@ -169,6 +175,7 @@ class HearReversal:
             Read(reversals, "stripe_payment_intent_id", intent, locked=True),  # it may belong to nobody yet
             Read(transfers, "source_key", _keys([self.seen.id])),
             Read(auto_recharges, "id", list(self.organisations(located))),
+            *reads_of_hold(self.seen.action_id),
             *low_balance.reads_for(*self.organisations(located)),
             *_event_reads(self.event),
         )
@@ -179,6 +186,9 @@ class HearReversal:
         if row is not None and row["status"] == TopupStatus.PAID and _is_locked(rows, row["org_id"]):
             alerts = self._settle(rows, row, now)
             heard = Heard("applied", row["org_id"], row["id"], alerts=alerts)
+        elif row is not None and _is_returned(row) and _is_locked(rows, row["org_id"]):
+            note_returned(rows, row, now)
+            heard = Heard("applied", row["org_id"], row["id"])
         else:
             heard = Heard("kept", row["org_id"] if row else None, row["id"] if row else None)
         if is_new and self.seen.kind is ReversalKind.DISPUTE:
@@ -189,7 +199,9 @@ class HearReversal:
 
     def _settle(self, rows: Rows, row: Row, now: int) -> tuple[Alert, ...]:
         organisation, before = rows.get(organisations, row["org_id"]), wallet_in(rows, row["org_id"])
-        alerts = settle_reversals(rows, row, ids_from(self.base_id), now)
+        ids = ids_from(self.base_id)
+        end_hold(rows, self.seen.action_id, row["org_id"], ids, now)
+        alerts = settle_reversals(rows, row, ids, now)
         if self.terms is not None and organisation is not None:
             after = wallet_in(rows, row["org_id"])
             low_balance.tell_of_wallet(rows, organisation, before, after, self.terms, self.seen.id, now)
@@ -213,17 +225,21 @@ class HearReversal:
             return True
         phase = later(Phase(row["phase"]), self.seen.phase)
         closed = row["is_closed"] or self.seen.is_closed
-        rows.update(reversals, self.seen.id, {"phase": phase.value, "is_closed": closed, "updated_at": now})
+        changes = {"phase": phase.value, "is_closed": closed, "updated_at": now}
+        if row["phase"] == Phase.OPEN:  # what a dispute is about may change until its funds are withdrawn
+            changes["amount_cents"] = self.seen.amount_cents
+        rows.update(reversals, self.seen.id, changes)
         return False
 
 
-def _is_locked(rows: Rows, org_id: str) -> bool:
+def _is_returned(row: Row) -> bool:
+    """What goes back of it was never credit."""
+    return row["status"] == TopupStatus.REJECTED and bool(row["paid_cents"])
+
+
+def _is_locked(rows: Rows, org_id: str | None) -> bool:
     """Not if another process credited the top-up between our look for it and now: then `Topups.match` looks again."""
-    return rows.get(wallets, org_id) is not None
-
-
-def _review_alert(row: Row) -> Alert:
-    return Alert("topup_review", f"top-up {row['id']}: {row['review_reason']}")
+    return org_id is not None and rows.get(wallets, org_id) is not None
 
 
 def _count_decline(rows: Rows, row: Row, error_code: str | None, now: int) -> None:
@@ -292,7 +308,8 @@ def _note_event(rows: Rows, event: EventSeen | None, heard: Heard, now: int) -> 
         )
 
 
-def _topup(row: Row) -> Topup:
+def _topup(rows: Rows, row: Row) -> Topup:
+    organisation = rows.get(organisations, row["org_id"]) if row["org_id"] else None
     return Topup(
         id=row["id"],
         kind=TopupKind(row["kind"]),
@@ -301,4 +318,5 @@ def _topup(row: Row) -> Topup:
         livemode=row["livemode"],
         session_id=row["stripe_session_id"],
         payment_intent_id=row["stripe_payment_intent_id"],
+        account_is_closed=organisation is not None and is_closed(rows, organisation),
     )

@@ -13,7 +13,10 @@ from billing.posting import Refusal, Transfer
 from billing.tables import auto_recharges, operator_actions, reversals, topups, transfers, wallets
 from billing.topup_rows import Heard, ids_from, pay_in
 from billing.topup_rules import TopupStatus, credit_of
-from config.rows import OfOneOrganisation, Read, Rows
+from config.rows import OfOneOrganisation, Read, Row, Rows
+
+CLOSE_ORGANISATION = "org_close"
+"""What closing an account is called in the trail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,14 @@ class OperatorAction:
     def insert(self, rows: Rows, now: int) -> None:
         if rows.get(operator_actions, self.id) is None:
             rows.insert(operator_actions, {**asdict(self), "detail": dict(self.detail), "created_at": now})
+
+
+def is_closed(rows: Rows, organisation: Row) -> bool:
+    """Its members have closed it, and no operator has opened it again. The trail of it must have been read: only
+    operators add to that, and the member who closes."""
+    trail = rows.find(operator_actions, "org_id", organisation["id"])
+    closed = any(action["action"] == CLOSE_ORGANISATION for action in trail)
+    return closed and organisation["suspended_at"] is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +140,8 @@ class ResolveTopup:
     def fold(self, rows: Rows, now: int) -> Heard | str:
         """What came of it, or why it cannot be done."""
         row = rows.get(topups, self.topup_id)
+        if row is not None and rows.get(operator_actions, self.action.id) is not None:
+            return Heard("nothing", row["org_id"], row["id"])  # our own earlier commit, whose answer was lost
         if row is None or row["status"] != TopupStatus.REVIEW:
             return f"there is no top-up {self.topup_id} in review"
         if self.amount_cents is None:
@@ -139,7 +152,7 @@ class ResolveTopup:
         intent = row["stripe_payment_intent_id"]
         if org_id is None or rows.get(wallets, org_id) is None:
             return "nobody knows whose payment this is; name the organisation with --org"
-        if intent is None:
+        if intent is None or not row["paid_cents"]:
             return "there was no payment; use: callingbox-server credit adjust"
         if rows.find(transfers, "source_key", f"topup:{intent}"):
             return f"payment {intent} has been credited already"

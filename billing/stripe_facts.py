@@ -57,6 +57,7 @@ class _Refund(msgspec.Struct):
     created: Seconds
     status: str | None = None
     payment_intent: Id | None = None
+    metadata: dict[str, str] | None = None
 
 
 class _Movement(msgspec.Struct):
@@ -150,6 +151,7 @@ def reversal_of_refund(refund: Object) -> ReversalSeen | None:
         payment_intent_id=shape.payment_intent,
         amount_cents=shape.amount,
         created_at=shape.created * 1000,
+        action_id=_our_id((shape.metadata or {}).get("action_id")),
     )
 
 

@@ -4,18 +4,35 @@ Invariant: nothing here writes.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from accounts.tables import organisations
 from billing.auto_recharge import Recharge
-from billing.tables import auto_recharges, operator_actions, reversals, stripe_customers, topups, wallets
+from billing.posting import HOLD
+from billing.tables import auto_recharges, operator_actions, reversals, stripe_customers, topups, transfers, wallets
 from billing.topup_rules import Phase, ReversalKind, ReversalSeen, TopupKind, TopupStatus
 from config.clock import iso
 
 Row = dict[str, Any]
 BATCH = 500
+REFUND = "topup_refund"
+"""What an operator's refund is called in the trail."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedRefund:
+    """A refund of credit that is held for it, whose outcome is not known. `begun_at` in ms."""
+
+    action_id: str
+    org_id: str
+    topup_id: str
+    payment_intent_id: str
+    amount_cents: int
+    begun_at: int
 
 
 def shown_state(row: Row) -> str:
@@ -45,10 +62,25 @@ def topup_object(row: Row) -> dict[str, Any]:
     }
 
 
-def operator_object(row: Row) -> dict[str, Any]:
-    """The same with what only an operator sees."""
+async def operator_objects(connection: AsyncConnection, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The same with what only an operator sees. `refunded_cents`: of the payment, whether it gave credit or not."""
     names = ("org_id", "review_reason", "paid_cents", "livemode", "stripe_session_id", "stripe_customer_id")
-    return {**topup_object(row), "status": row["status"], **{name: row[name] for name in names}}
+    intents = [row["stripe_payment_intent_id"] for row in rows]
+    refunds = (reversals.c.kind == ReversalKind.REFUND.value) & (reversals.c.phase == Phase.TAKEN.value)
+    query = select(reversals.c.stripe_payment_intent_id, func.sum(reversals.c.amount_cents)).where(
+        refunds, reversals.c.stripe_payment_intent_id.in_(intents)
+    )
+    found = await connection.execute(query.group_by(reversals.c.stripe_payment_intent_id))
+    refunded = {intent: int(cents) for intent, cents in found}
+    return [
+        {
+            **topup_object(row),
+            "status": row["status"],
+            **{name: row[name] for name in names},
+            "refunded_cents": refunded.get(row["stripe_payment_intent_id"], 0),
+        }
+        for row in rows
+    ]
 
 
 async def list_all(connection: AsyncConnection, *, status: str | None, org_id: str | None, limit: int) -> list[Row]:
@@ -95,10 +127,10 @@ async def find_by_session(connection: AsyncConnection, org_id: str, session_id: 
     return next(iter(await _rows(connection, query)), None)
 
 
-async def with_status(connection: AsyncConnection, *statuses: TopupStatus) -> list[Row]:
-    """Oldest first."""
-    wanted = [status.value for status in statuses]
-    return await _rows(connection, select(topups).where(topups.c.status.in_(wanted)).order_by(topups.c.id).limit(BATCH))
+async def with_status(connection: AsyncConnection, *statuses: TopupStatus, after: str = "") -> list[Row]:
+    """A page, oldest first. `after`: the id that the one before it ended with."""
+    wanted = topups.c.status.in_([status.value for status in statuses])
+    return await _rows(connection, select(topups).where(wanted, topups.c.id > after).order_by(topups.c.id).limit(BATCH))
 
 
 async def without_receipt(connection: AsyncConnection, since: int) -> list[Row]:
@@ -112,9 +144,46 @@ async def customer_of(connection: AsyncConnection, row_id: str) -> str | None:
     return (await connection.execute(query)).scalar_one_or_none()
 
 
+async def open_refunds(
+    connection: AsyncConnection, *, topup_id: str | None = None, begun_before: int | None = None
+) -> list[AskedRefund]:
+    """Those of a top-up, or all begun before then (ms), oldest first. Operators do little: their trail is short."""
+    ended = transfers.alias("ended")
+    query = (
+        select(operator_actions, topups.c.stripe_payment_intent_id)
+        .join(transfers, transfers.c.id == operator_actions.c.id)
+        .join(topups, topups.c.id == operator_actions.c.subject_id)
+        .outerjoin(ended, ended.c.pending_id == transfers.c.id)
+        .where(operator_actions.c.action == REFUND, transfers.c.kind == HOLD, ended.c.id.is_(None))
+    )
+    if topup_id is not None:
+        query = query.where(operator_actions.c.subject_id == topup_id)
+    if begun_before is not None:
+        query = query.where(operator_actions.c.created_at < begun_before)
+    rows = await _rows(connection, query.order_by(operator_actions.c.id))
+    return [
+        AskedRefund(
+            action_id=row["id"],
+            org_id=row["org_id"],
+            topup_id=row["subject_id"],
+            payment_intent_id=row["stripe_payment_intent_id"],
+            amount_cents=row["detail"]["amount_cents"],
+            begun_at=row["created_at"],
+        )
+        for row in rows
+    ]
+
+
+async def credited_with(connection: AsyncConnection, payment_intent_id: str) -> str | None:
+    """The top-up that was credited with a payment."""
+    query = select(topups.c.id).where(topups.c.stripe_payment_intent_id == payment_intent_id)
+    return (await connection.execute(query.where(topups.c.status == TopupStatus.PAID.value))).scalar_one_or_none()
+
+
 async def open_disputes(connection: AsyncConnection) -> list[str]:
+    """All of them: none waits because others are open longer."""
     query = select(reversals.c.id).where(reversals.c.kind == ReversalKind.DISPUTE.value, ~reversals.c.is_closed)
-    return list((await connection.execute(query.limit(BATCH))).scalars())
+    return list((await connection.execute(query)).scalars())
 
 
 async def late_matches(connection: AsyncConnection, payment_intent_id: str | None = None) -> list[ReversalSeen]:
@@ -131,8 +200,11 @@ async def late_matches(connection: AsyncConnection, payment_intent_id: str | Non
 
 async def news_of(connection: AsyncConnection, found: Sequence[ReversalSeen]) -> list[ReversalSeen]:
     """Of these, what our books do not have yet, or not so far."""
-    query = select(reversals).where(reversals.c.id.in_([seen.id for seen in found]), reversals.c.topup_id.is_not(None))
-    known = {(row["id"], row["phase"], row["is_closed"]) for row in await _rows(connection, query)}
+    known: set[tuple[str, str, bool]] = set()
+    for start in range(0, len(found), BATCH):  # a statement takes so many values and no more
+        ids = [seen.id for seen in found[start : start + BATCH]]
+        query = select(reversals).where(reversals.c.id.in_(ids), reversals.c.topup_id.is_not(None))
+        known |= {(row["id"], row["phase"], row["is_closed"]) for row in await _rows(connection, query)}
     return [seen for seen in found if (seen.id, seen.phase.value, seen.is_closed) not in known]
 
 
@@ -154,9 +226,19 @@ async def below_threshold(connection: AsyncConnection) -> list[str]:
 
 
 async def unresolved_charges(connection: AsyncConnection, before: int) -> list[Row]:
-    """Automatic top-ups begun before then (ms) of which Stripe has not told the outcome."""
+    """Automatic top-ups begun before then (ms) of which Stripe has not told the outcome.
+
+    `is_wanted`: the rule behind it still stands, so that it may be asked for.
+    """
+    stands = auto_recharges.c.is_enabled & auto_recharges.c.paused_reason.is_(None)
+    is_wanted = (stands & organisations.c.suspended_at.is_(None)).label("is_wanted")
     open_ones = topups.c.status.in_([TopupStatus.PENDING.value, TopupStatus.PROCESSING.value])
-    query = select(topups).where(open_ones, topups.c.kind == TopupKind.AUTO.value, topups.c.created_at < before)
+    query = (
+        select(topups, is_wanted)
+        .join(auto_recharges, auto_recharges.c.id == topups.c.org_id)
+        .join(organisations, organisations.c.id == topups.c.org_id)
+        .where(open_ones, topups.c.kind == TopupKind.AUTO.value, topups.c.created_at < before)
+    )
     return await _rows(connection, query.limit(BATCH))
 
 

@@ -20,6 +20,7 @@ from billing.topup_rules import (
     Phase,
     Reversal,
     ReversalKind,
+    ReviewReason,
     TopupKind,
     TopupStatus,
     credit_of,
@@ -35,6 +36,12 @@ class Alert:
 
     kind: str
     text: str
+
+
+def review_alert(row: Row) -> Alert:
+    """That a top-up waits for an operator, in the same words each time."""
+    kind = "paid_after_closing" if row["review_reason"] == ReviewReason.ACCOUNT_CLOSED else "topup_review"
+    return Alert(kind, f"top-up {row['id']}: {row['review_reason']}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +121,7 @@ def pay_in(rows: Rows, row: Row, payment_intent_id: str, paid_cents: int, ids: I
 def settle_reversals(rows: Rows, row: Row, ids: Iterator[str], now: int) -> tuple[Alert, ...]:
     """Make the ledger entries that the refunds and disputes of a paid top-up still lack."""
     org_id = row["org_id"]
-    found = _matched(rows, row, now)
+    found, paid_back = _matched(rows, row, now), False
     for movement in movements(row["credit_milli_cents"], [reversal_of(row, known) for known in found.values()]):
         reason = f"{movement.reversal_id} of top-up {row['id']}"
         posting = Posting(
@@ -128,11 +135,21 @@ def settle_reversals(rows: Rows, row: Row, ids: Iterator[str], now: int) -> tupl
         else:
             taken = known["taken_milli_cents"] + movement.amount_milli_cents
             changes = {"taken_milli_cents": taken, "takes": known["takes"] + 1}
+            paid_back = paid_back or known["kind"] == ReversalKind.REFUND
         rows.update(reversals, movement.reversal_id, changes)
     _sum_up(rows, row, list(found.values()), now)
+    if paid_back:
+        pause_refunded(rows, org_id, now)
     if ledger.wallet_in(rows, org_id).balance < 0:
         return (Alert("balance_below_zero", f"organisation {org_id}"),)
     return ()
+
+
+def pause_refunded(rows: Rows, org_id: str, now: int) -> None:
+    """A refund does not have the card charged again for what it took."""
+    recharge = recharge_in(rows, org_id)
+    if recharge is not None:
+        put_recharge(rows, auto_recharge.refunded(recharge, ledger.wallet_in(rows, org_id).available), now)
 
 
 def _matched(rows: Rows, row: Row, now: int) -> dict[str, Row]:
@@ -149,6 +166,17 @@ def _matched(rows: Rows, row: Row, now: int) -> dict[str, Row]:
         if is_new and disputed and recharge is not None:
             put_recharge(rows, auto_recharge.disputed(recharge), now)
     return found
+
+
+def note_returned(rows: Rows, row: Row, now: int) -> None:
+    """What went back of a rejected payment: its customer sees it, though there was no credit to take."""
+    returned = 0
+    for known in rows.find(reversals, "stripe_payment_intent_id", row["stripe_payment_intent_id"]):
+        rows.update(reversals, known["id"], {"org_id": row["org_id"], "topup_id": row["id"]})
+        if (known["kind"], known["phase"]) == (ReversalKind.REFUND, Phase.TAKEN):
+            returned += reversal_of(row, known).share_milli_cents
+    changes = {"refunded_milli_cents": min(returned, row["credit_milli_cents"]), "updated_at": now}
+    rows.update(topups, row["id"], changes)
 
 
 def _sum_up(rows: Rows, row: Row, found: Sequence[Row], now: int) -> None:
@@ -176,6 +204,16 @@ def reversal_of(topup: Mapping[str, Any], row: Mapping[str, Any]) -> Reversal:
         returned_milli_cents=row["returned_milli_cents"],
         takes=row["takes"],
     )
+
+
+def unspent_cents(topup: Mapping[str, Any], available: int) -> int:
+    """What of a payment can be paid back, rounded down: what its credit is worth as far as that is left.
+
+    `available`: of the wallet, in milli-cents.
+    """
+    credit = topup["credit_milli_cents"]
+    unspent = min(available, credit - topup["refunded_milli_cents"] - topup["disputed_milli_cents"])
+    return int(max(0, unspent) * topup["paid_cents"] // credit)
 
 
 def recharge_in(rows: Rows, org_id: str) -> Recharge | None:

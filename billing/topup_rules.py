@@ -65,6 +65,8 @@ class ReviewReason(StrEnum):
     NO_PAYMENT = "no_payment"
     PAID_TWICE = "paid_twice"
     """A further payment for a top-up that has been dealt with."""
+    ACCOUNT_CLOSED = "account_closed"
+    """As asked for, but nobody is left to use the credit: it is to be refunded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class Topup:
     livemode: bool
     session_id: str | None
     payment_intent_id: str | None
+    account_is_closed: bool = False
 
 
 class Deed(StrEnum):
@@ -148,13 +151,18 @@ def judge(topup: Topup | None, payment: Payment) -> Judgement:
 
 def _mismatch(topup: Topup, payment: Payment) -> ReviewReason | None:
     checks = (
-        (payment.state is PaymentState.PAID and payment.payment_intent_id is not None, ReviewReason.NO_PAYMENT),
+        (_is_payment(payment), ReviewReason.NO_PAYMENT),
         (payment.topup_id == topup.id, ReviewReason.OTHER_TOPUP),
         (payment.livemode == topup.livemode, ReviewReason.WRONG_MODE),
         (payment.currency == CURRENCY, ReviewReason.WRONG_CURRENCY),
         (payment.subtotal_cents == topup.amount_cents, ReviewReason.WRONG_AMOUNT),
+        (not topup.account_is_closed, ReviewReason.ACCOUNT_CLOSED),
     )
     return next((reason for holds, reason in checks if not holds), None)
+
+
+def _is_payment(payment: Payment) -> bool:
+    return payment.state is PaymentState.PAID and payment.payment_intent_id is not None and payment.total_cents > 0
 
 
 # -- refunds and disputes ---------------------------------------------------------------------------------------------
@@ -185,7 +193,8 @@ def later(known: Phase, told: Phase) -> Phase:
 
 @dataclass(frozen=True, slots=True)
 class ReversalSeen:
-    """A refund or dispute as Stripe shows it. `created_at` in ms."""
+    """A refund or dispute as Stripe shows it. `created_at` in ms; `action_id`: what an operator's refund was asked for
+    under."""
 
     id: str
     kind: ReversalKind
@@ -194,6 +203,7 @@ class ReversalSeen:
     payment_intent_id: str
     amount_cents: int
     created_at: int
+    action_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

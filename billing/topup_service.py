@@ -1,4 +1,4 @@
-"""What the edges ask of top-ups: begin one, come back from paying, hear an event, decide a review, pay back.
+"""What the edges ask of top-ups: begin one, come back from paying, hear an event, decide a review.
 
 Invariant: whatever is learned from Stripe, by webhook, landing page or asking, passes through the same two commands;
 nothing is credited on the word of a customer's browser.
@@ -16,14 +16,12 @@ from quart import current_app
 
 from billing.auto_recharge import Recharge
 from billing.hear_stripe import EventSeen, HearPayment, HearReversal
-from billing.ledger import read_wallet
-from billing.money import dollars_down
-from billing.operator_commands import OperatorAction, RecordAction, ResolveTopup
+from billing.operator_commands import OperatorAction, ResolveTopup
 from billing.stripe_facts import READERS, BadObject, Fact
 from billing.topup_commands import CreateTopup, GiveUp, NotePayment, SaveCustomer, SaveSession, Suspended, TooMany
 from billing.topup_queries import customer_of, find_any_topup, find_by_session, find_recharge, late_matches, list_all
 from billing.topup_rows import Alert, Heard
-from billing.topup_rules import SESSIONS_PER_HOUR, Payment, TopupStatus, credit_of
+from billing.topup_rules import SESSIONS_PER_HOUR, Payment, ReviewReason, TopupStatus
 from billing.topups import Bank, BankRefused, BankUnavailable
 from config.clock import Clock, new_id, now_ms
 from config.database import Database
@@ -57,6 +55,7 @@ class Topups:
         self.alerted: list[Callable[[Alert], None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         door.committed.append(self._committed)
+        bank.unreadable = lambda text: self.alert("reversal_unreadable", text)
 
     # -- customers ----------------------------------------------------------------------------------------------------
 
@@ -154,9 +153,12 @@ class Topups:
         self, topup_id: str, operator: str, reason: str, *, credit: bool, org_id: str | None, amount_cents: int | None
     ) -> dict[str, Any]:
         """End a review: the row after it. Raises Refused."""
-        row = await self._row(topup_id)
-        if credit and amount_cents is None and row["paid_cents"] != row["amount_cents"]:
-            raise Refused(f"{row['paid_cents']} cents were paid for {row['amount_cents']}: say --amount-cents")
+        row = await self.row(topup_id)
+        if credit and amount_cents is None:
+            if row["review_reason"] == ReviewReason.WRONG_CURRENCY:
+                raise Refused("it was not paid in dollars: say --amount-cents")
+            if row["paid_cents"] != row["amount_cents"]:
+                raise Refused(f"{row['paid_cents']} cents were paid for {row['amount_cents']}: say --amount-cents")
         amount = (amount_cents or row["amount_cents"]) if credit else None
         action = OperatorAction(
             new_id(),
@@ -170,30 +172,15 @@ class Topups:
         outcome = await self.door.submit(ResolveTopup(topup_id, org_id, amount, action, new_id()))
         if isinstance(outcome, str):
             raise Refused(outcome)
-        return await self._row(topup_id)
+        return await self.row(topup_id)
 
-    async def refund(self, topup_id: str, operator: str, reason: str, amount_cents: int | None) -> dict[str, Any]:
-        """Pay unspent credit of a top-up back (None: all of it): the row after it. Raises Refused, BankUnavailable."""
-        row = await self._row(topup_id)
-        intent = row["stripe_payment_intent_id"]
-        if row["status"] != TopupStatus.PAID or intent is None:
-            raise Refused(f"top-up {topup_id} is {row['status']}, not paid")
-        for seen in await self.bank.refunds(payment_intent_id=intent):  # one we were never told of is not made twice
-            await self.hear(seen)
-        largest = await self._unspent_cents(topup_id)
-        amount = largest if amount_cents is None else amount_cents
-        if not 1 <= amount <= largest:
-            unspent = dollars_down(credit_of(largest))
-            raise Refused(f"{unspent} of top-up {topup_id} is unspent; no more can be refunded")
-        action = OperatorAction(
-            new_id(), operator, "topup_refund", topup_id, reason, row["org_id"], {"amount_cents": amount}
-        )
-        await self.door.submit(RecordAction(action))
-        try:
-            await self.hear(await self.bank.refund(intent, amount, action.id))
-        except BankRefused as error:
-            raise Refused(f"{error}: nothing was refunded") from None
-        return await self._row(topup_id)
+    async def row(self, topup_id: str) -> dict[str, Any]:
+        """Whoever's it is. Raises Refused."""
+        async with self.database.read() as connection:
+            row = await find_any_topup(connection, topup_id)
+        if row is None:
+            raise Refused(f"there is no top-up {topup_id}")
+        return row
 
     def alert(self, kind: str, text: str) -> None:
         """An operator must hear of this; `text` says what it is about."""
@@ -276,23 +263,6 @@ class Topups:
         if row is None:
             raise not_found("payment", session_id)
         return row
-
-    async def _row(self, topup_id: str) -> dict[str, Any]:
-        async with self.database.read() as connection:
-            row = await find_any_topup(connection, topup_id)
-        if row is None:
-            raise Refused(f"there is no top-up {topup_id}")
-        return row
-
-    async def _unspent_cents(self, topup_id: str) -> int:
-        """Of what was paid at Stripe, rounded down."""
-        row = await self._row(topup_id)
-        async with self.database.read() as connection:
-            wallet = await read_wallet(connection, row["org_id"])
-        assert wallet is not None
-        credit, paid_cents = int(row["credit_milli_cents"]), int(row["paid_cents"])
-        unspent = min(wallet.available, credit - row["refunded_milli_cents"] - row["disputed_milli_cents"])
-        return max(0, int(unspent)) * paid_cents // credit
 
 
 def _too_many(wait_ms: int) -> ApiError:

@@ -6,7 +6,7 @@ come out the same.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
 import structlog
@@ -24,9 +24,10 @@ from billing.topup_queries import (
     with_status,
     without_receipt,
 )
+from billing.topup_refunds import Refunds
 from billing.topup_rules import Payment, PaymentState, ReversalSeen, TopupKind, TopupStatus
 from billing.topup_service import Topups
-from billing.topups import BankRefused, BankUnavailable, Charge
+from billing.topups import REPEAT_MS, BankRefused, BankUnavailable, Charge
 from config.clock import new_id
 from config.database import Unavailable
 from config.door import Busy, Down
@@ -38,8 +39,6 @@ TICK_SECONDS = 60.0
 RECONCILE_SECONDS = 15 * 60.0
 FRESH_MS = 60_000
 """What is younger is left to whoever began it."""
-REPEAT_MS = 20 * 3_600_000
-"""How long a charge is sent again under its key; Stripe forgets keys after 24 hours."""
 REVERSALS_MS = 30 * 86_400_000
 RECEIPTS_MS = 3 * 86_400_000
 LINK_MS = 23 * 3_600_000
@@ -74,24 +73,33 @@ class TopupUpkeep:
     async def reconcile(self) -> Counter[str]:
         """Bring the books to what Stripe says: open top-ups, refunds and disputes, receipts.
 
-        Counts: `asked`, `expired`, each outcome of what was heard, `receipts`. Raises BankUnavailable.
+        Counts: `asked`, `expired`, each outcome of what was heard, `receipts`, and what came of refunds that operators
+        asked for. Raises BankUnavailable.
         """
         counts: Counter[str] = Counter()
         if not self._topups.settings.takes_payments:
             return counts
         now = self._topups.clock()
-        async with self._topups.database.read() as connection:
-            unfinished = await with_status(connection, TopupStatus.PENDING, TopupStatus.PROCESSING)
-        for row in unfinished:
+        async for row in self._unfinished():
             if row["kind"] == TopupKind.CHECKOUT and row["created_at"] <= now - FRESH_MS:
                 counts["asked"] += 1
                 counts[await self._ask_about(row, now)] += 1
+        counts += await Refunds(self._topups).finish_all(now - FRESH_MS)
         for seen in await self._news(now):
             heard = await self._topups.hear(seen)
             counts[heard.outcome] += 1
         counts["applied"] += await self._topups.match()
         counts["receipts"] = await self._fetch_receipts(now)
         return +counts
+
+    async def _unfinished(self) -> AsyncIterator[Row]:
+        after: str | None = ""
+        while after is not None:
+            async with self._topups.database.read() as connection:
+                page = await with_status(connection, TopupStatus.PENDING, TopupStatus.PROCESSING, after=after)
+            for row in page:
+                yield row
+            after = page[-1]["id"] if page else None
 
     async def _ask_about(self, row: Row, now: int) -> str:
         overdue = row["expires_at"] < now - FRESH_MS
@@ -149,7 +157,7 @@ class TopupUpkeep:
             unanswered = await unresolved_charges(connection, now - FRESH_MS)
             due = await below_threshold(connection)
         for row in unanswered:
-            counts[await self._charge(row)] += 1
+            counts[await self._charge(row, is_wanted=row["is_wanted"])] += 1
         for org_id in due:
             key, livemode = self._topups.customer_key(org_id), self._topups.settings.bank_livemode
             claimed = await self._door.submit(ClaimRecharge(org_id, new_id(), key, livemode))
@@ -158,8 +166,9 @@ class TopupUpkeep:
         counts["mailed"] = await self._mail_links()
         return +counts
 
-    async def _charge(self, row: Row) -> str:
-        """Make a claimed charge, or make it again under its key."""
+    async def _charge(self, row: Row, *, is_wanted: bool = True) -> str:
+        """Make a claimed charge, or make it again under its key. One that is not wanted any more is only looked for: it
+        may have been made before."""
         charge = Charge(
             topup_id=row["id"],
             org_id=row["org_id"],
@@ -168,7 +177,8 @@ class TopupUpkeep:
             payment_method_id=row["stripe_payment_method_id"],
         )
         try:
-            if row["status"] == TopupStatus.PENDING and row["created_at"] > self._topups.clock() - REPEAT_MS:
+            is_known = row["created_at"] > self._topups.clock() - REPEAT_MS
+            if row["status"] == TopupStatus.PENDING and is_wanted and is_known:
                 payment = await self._bank.charge(charge)
             else:
                 payment = await self._bank.find_charge(charge, row["created_at"]) or _never_made(row, "not_found")

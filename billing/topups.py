@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from billing.stripe_facts import payment_of_intent, payment_of_session, reversal_of_dispute, reversal_of_refund
+from billing.stripe_facts import (
+    BadObject,
+    payment_of_intent,
+    payment_of_session,
+    reversal_of_dispute,
+    reversal_of_refund,
+)
 from billing.topup_rules import CURRENCY, Payment, ReversalSeen, TopupKind
 
 if TYPE_CHECKING:
@@ -22,7 +28,8 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS = 10
 NETWORK_RETRIES = 2
 PAGE = 100
-PAGES_LIMIT = 50
+REPEAT_MS = 20 * 3_600_000
+"""How long a request is sent again under its key; Stripe forgets keys after 24 hours."""
 BUSY_WITH_THIS_KEY = 409
 PRODUCT = "CallingBox credit"
 
@@ -65,6 +72,8 @@ class Bank:
 
     def __init__(self, secret_key: str, base_url: str) -> None:
         self._secret_key, self._base_url = secret_key, base_url
+        self.unreadable: Callable[[str], None] = lambda text: None
+        """Hears of what Stripe lists in no form that it documents; the rest of the list is read all the same."""
         self._opening = asyncio.Lock()
         self._client: stripe.StripeClient | None = None
         self._http: stripe.HTTPXClient | None = None
@@ -155,42 +164,60 @@ class Bank:
                 return payment_of_intent(intent)
         return None
 
-    async def refund(self, payment_intent_id: str, amount_cents: int, action_id: str) -> ReversalSeen:
-        params: Any = {
-            "payment_intent": payment_intent_id,
-            "amount": amount_cents,
-            "metadata": {"action_id": action_id},
-        }
+    async def refund(self, payment_intent_id: str, amount_cents: int | None, action_id: str) -> ReversalSeen:
+        """`amount_cents`: None for all that has not been refunded."""
+        amount = {} if amount_cents is None else {"amount": amount_cents}
+        params: Any = {"payment_intent": payment_intent_id, **amount, "metadata": {"action_id": action_id}}
         options: Any = {"idempotency_key": f"refund:{action_id}"}
         made = reversal_of_refund(await self._ask(lambda v1: v1.refunds.create_async(params, options)))
         assert made is not None, "it was asked for by its payment"
         return made
 
+    async def find_refund(self, payment_intent_id: str, action_id: str) -> ReversalSeen:
+        """The one that was asked for under this key, when that has been forgotten. Raises BankRefused: never made."""
+        for seen in await self.refunds(payment_intent_id=payment_intent_id):
+            if seen.action_id == action_id:
+                return seen
+        raise BankRefused("Stripe: no such refund", "not_found")
+
     async def refunds(self, *, since: int | None = None, payment_intent_id: str | None = None) -> list[ReversalSeen]:
         """All of one payment, or all made since (ms)."""
         params = _since(since) | ({"payment_intent": payment_intent_id} if payment_intent_id else {})
         found = self._list(lambda v1, page: v1.refunds.list_async({**params, **page}))
-        return [seen async for refund in found if (seen := reversal_of_refund(refund)) is not None]
+        return [seen async for refund in found if (seen := self._read(reversal_of_refund, refund)) is not None]
 
     async def disputes(self, since: int) -> list[ReversalSeen]:
         """All opened since (ms)."""
         found = self._list(lambda v1, page: v1.disputes.list_async({**_since(since), **page}))
-        return [seen async for dispute in found if (seen := reversal_of_dispute(dispute)) is not None]
+        return [seen async for dispute in found if (seen := self._read(reversal_of_dispute, dispute)) is not None]
 
     async def dispute(self, dispute_id: str) -> ReversalSeen | None:
-        return reversal_of_dispute(await self._ask(lambda v1: v1.disputes.retrieve_async(dispute_id)))
+        return self._read(reversal_of_dispute, await self._ask(lambda v1: v1.disputes.retrieve_async(dispute_id)))
+
+    def _read(
+        self, read: Callable[[Mapping[str, Any]], ReversalSeen | None], found: Mapping[str, Any]
+    ) -> ReversalSeen | None:
+        try:
+            return read(found)
+        except BadObject as error:
+            self.unreadable(f"{str(found.get('id'))[:64]}: {error}")
+            return None
 
     # -- asking -------------------------------------------------------------------------------------------------------
 
     async def _list(self, ask: "Callable[[Any, Any], Awaitable[stripe.StripeObject]]") -> AsyncIterator[dict[str, Any]]:
+        """To the end, however long it is. Raises BankUnavailable: who has half a list has none."""
         page: dict[str, Any] = {"limit": PAGE}
-        for _ in range(PAGES_LIMIT):
+        while True:
             answer = await self._ask(lambda v1, page=page: ask(v1, page))  # type: ignore[misc]
             for item in answer["data"]:
                 yield item
             if not answer.get("has_more"):
                 return
-            page = {"limit": PAGE, "starting_after": answer["data"][-1]["id"]}
+            last = answer["data"][-1]["id"] if answer["data"] else None
+            if last in (None, page.get("starting_after")):
+                raise BankUnavailable("Stripe: a list that does not go on")
+            page = {"limit": PAGE, "starting_after": last}
 
     async def _ask(self, ask: "Callable[[Any], Awaitable[stripe.StripeObject]]") -> dict[str, Any]:
         client = await self._opened()

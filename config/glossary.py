@@ -131,7 +131,7 @@ FIELDS: Mapping[str, str] = {
     "headers": "Sent with each request, such as your own authentication. Never shown to the agent.",
     "held_after_milli_cents": "What was held after it.",
     "held_delta_milli_cents": "What it added to what is held.",
-    "held_milli_cents": "What live calls and purchases under way hold. A hold is no charge.",
+    "held_milli_cents": "What live calls, and purchases and refunds under way, hold. A hold is no charge.",
     "hold_milli_cents": "What one call holds while it lives: the most that it can cost.",
     "id": "Its id.",
     "in_force_milli_cents": "The line as it is in force now.",

@@ -84,13 +84,13 @@ def topup() -> None:
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 1000))
 def topup_list(status: str | None, org_id: str | None, limit: int) -> None:
     """Top-ups, newest first. `--status review`: the ones that wait for you."""
-    from billing.topup_queries import list_all, operator_object
+    from billing.topup_queries import list_all, operator_objects
     from config.cli import show, through_door
 
     async def work(database: "Database", door: "Door", settings: "Settings") -> Any:
         async with database.read() as connection:
             rows = await list_all(connection, status=status, org_id=org_id, limit=limit)
-        return {"data": [operator_object(row) for row in rows]}
+            return {"data": await operator_objects(connection, rows)}
 
     show(through_door(work))
 
@@ -105,9 +105,7 @@ def topup_list(status: str | None, org_id: str | None, limit: int) -> None:
 def topup_resolve(
     topup_id: str, credit: bool | None, org_id: str | None, amount_cents: int | None, reason: str, operator: str
 ) -> None:
-    """End the review of TOPUP_ID with --credit or --reject. A rejected payment is to be refunded at Stripe."""
-    from billing.topup_queries import operator_object
-
+    """End the review of TOPUP_ID with --credit or --reject. A rejected payment goes back with `topup refund`."""
     if credit is None:
         raise click.UsageError("say --credit or --reject")
 
@@ -115,22 +113,22 @@ def topup_resolve(
         row = await machinery.topups.resolve(
             topup_id, operator, reason, credit=credit, org_id=org_id, amount_cents=amount_cents
         )
-        return operator_object(row)
+        return await _shown(machinery, row)
 
     _run(work)
 
 
 @topup.command("refund")
 @click.argument("topup_id")
-@click.option("--amount-cents", type=click.IntRange(1, 10**9), help="Less than all that is unspent.")
+@click.option("--amount-cents", type=click.IntRange(1, 10**9), help="Less than all that can be refunded.")
 @reason_option
 @operator_option
 def topup_refund(topup_id: str, amount_cents: int | None, reason: str, operator: str) -> None:
-    """Pay the unspent credit of TOPUP_ID back to the card it came from."""
-    from billing.topup_queries import operator_object
+    """Pay TOPUP_ID back to the card it came from: what of its credit is unspent or, if it was rejected, all of it."""
+    from billing.topup_refunds import Refunds
 
     async def work(machinery: "Machinery") -> Any:
-        return operator_object(await machinery.topups.refund(topup_id, operator, reason, amount_cents))
+        return await _shown(machinery, await Refunds(machinery.topups).refund(topup_id, operator, reason, amount_cents))
 
     _run(work)
 
@@ -274,6 +272,13 @@ def register(main: click.Group, org: click.Group) -> None:
         main.add_command(command)
     for command in (org_list, org_suspend, org_resume):
         org.add_command(command)
+
+
+async def _shown(machinery: "Machinery", row: dict[str, Any]) -> Any:
+    from billing.topup_queries import operator_objects
+
+    async with machinery.database.read() as connection:
+        return (await operator_objects(connection, [row]))[0]
 
 
 def _run(work: "Callable[[Machinery], Awaitable[Any]]") -> None:

@@ -1,5 +1,5 @@
-"""Looks for what nobody decides but an operator must hear of: holds that do not end, customers without credit,
-calls without a verdict.
+"""Looks for what nobody decides but an operator must hear of: holds that do not end, payments that wait for them,
+customers without credit, calls without a verdict.
 
 Invariant: it only reads and tells.
 """
@@ -15,6 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from accounts.tables import organisations
 from billing.tables import topups, wallets
+from billing.topup_queries import open_refunds, with_status
+from billing.topup_rows import review_alert
+from billing.topup_rules import TopupStatus
 from billing.wallet import Wallet, WalletStatus
 from config.clock import Clock, now_ms
 from config.database import Database, Unavailable
@@ -54,6 +57,8 @@ class Watch:
         async with self._database.read() as connection:
             overdue = await _overdue_holds(connection, now)
             undecided = await _undecided_purchases(connection, now)
+            refunds = await open_refunds(connection, begun_before=now - HOUR_MS)
+            reviews = await with_status(connection, TopupStatus.REVIEW)
             short = await _paying_wallets(connection, self._settings)
             ended, without = await _verdicts(connection, now - HOUR_MS)
         for call in overdue:
@@ -66,6 +71,11 @@ class Watch:
         for number in undecided:
             words = f"organisation {number['org_id']} has held credit for number {number['id']} for an hour, undecided"
             await self._notifier.tell("hold_overdue", words, about=number["id"])
+        for refund in refunds:
+            words = f"organisation {refund.org_id} has held credit for a refund of top-up {refund.topup_id} for an hour"
+            await self._notifier.tell("hold_overdue", words, about=refund.action_id)
+        for alert in map(review_alert, reviews):  # also if whoever heard of it died before telling; and each day anew
+            await self._notifier.tell(alert.kind, alert.text, about=alert.text)
         for org_id, status in short:
             kind, words = _WORDS[status]
             await self._notifier.tell(kind, f"organisation {org_id} {words}", about=org_id)

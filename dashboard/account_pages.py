@@ -21,7 +21,7 @@ from accounts.passwords import hash_in_thread, matches_in_thread
 from accounts.people import SetPassword
 from accounts.sessions import log_out
 from billing.limits import read_limits
-from billing.operator_commands import OperatorAction
+from billing.operator_commands import CLOSE_ORGANISATION, OperatorAction
 from billing.spending import Limits, Spent
 from billing.topup_service import topups_service
 from config.clock import new_id, now_ms
@@ -255,7 +255,7 @@ async def close_account() -> AnyResponse:
             await numbers_service().release(person.org_id, number["id"])
     await topups_service().expire_open(person.org_id)
     reason = "Closed on the Settings page"
-    action = OperatorAction(new_id(), person.email, "org_close", person.org_id, reason, person.org_id)
+    action = OperatorAction(new_id(), person.email, CLOSE_ORGANISATION, person.org_id, reason, person.org_id)
     wallet = await door().submit(CloseOrganisation(person.org_id, action))
     topups_service().alert("account_closed", f"organisation {person.org_id}, {wallet.balance} milli-cents left")
     await log_out()

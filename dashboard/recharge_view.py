@@ -86,6 +86,8 @@ _PAUSED = {
     PausedReason.DECLINED: "Paused: your card was declined four times. Add credits with a card that works, and it "
     "goes on with that one.",
     PausedReason.DISPUTED: "Paused: a payment was disputed at your bank. Agree again below to go on.",
+    PausedReason.REFUNDED: "Paused: credit was paid back to you, and a recharge would charge your card for it again. "
+    "Agree again below to go on.",
     PausedReason.REVIEW: "Paused: we are checking a charge by hand. Nothing is lost; we write to you when it is done.",
 }
 _MENDED_BY_PAYING = (PausedReason.AUTHENTICATION_REQUIRED, PausedReason.DECLINED)

@@ -198,7 +198,7 @@ def _sentence(wallet: WalletFacts) -> str:
 
 def _held_and_room(wallet: WalletFacts, room: int, hold: str) -> str:
     live, more = wallet.live_calls, f"room for {room:,} more"
-    owners = "live calls" if live > 1 else "a live call"
+    owners = "live calls" if live > 1 else "a live call" if live else "a purchase or a refund"
     if wallet.held != live * wallet.hold:
         return f"{fmt.dollars(wallet.held)} is held by {owners}; {more} of {hold} each"
     if live + room < charts.MOST_BLOCKS:

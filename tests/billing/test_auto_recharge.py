@@ -1,18 +1,22 @@
 """Automatic recharges against a bank on a real socket."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from sqlalchemy import insert, select, update
 
+from accounts.closing import CloseOrganisation
 from accounts.tables import mails, users
 from billing.auto_recharge import Recharge
 from billing.auto_recharge_commands import SetAutoRecharge
 from billing.ledger import Post
+from billing.operator_commands import OperatorAction, SuspendOrganisation
 from billing.posting import Posting
 from billing.stripe_facts import BadObject
-from billing.topup_rules import Payment
+from billing.topup_refunds import Refunds
+from billing.topup_rules import Payment, ReversalSeen
 from billing.topup_upkeep import TopupUpkeep
 from billing.topups import Bank, Charge
 from config.clock import new_id
@@ -272,3 +276,115 @@ async def test_a_charge_for_another_amount_goes_to_review_and_stops_it(shop: Sho
     assert (await shop.send(event)).json()["outcome"] == "review"
     assert (await known(shop)).paused_reason == "review"
     assert await shop.balance() == 8 * DOLLAR
+
+
+class Died(BaseException):
+    """The process ends here."""
+
+
+async def claimed_and_died(shop: Shop, monkeypatch: pytest.MonkeyPatch, *, asked: bool) -> None:
+    """A charge is on record, and its process has died before the bank was asked for it or after."""
+    charge = Bank.charge
+
+    async def dying(bank: Bank, wanted: Charge) -> Payment:
+        if asked:
+            await charge(bank, wanted)
+        raise Died
+
+    await with_card(shop)
+    await shop.do("settings", paused=True)
+    monkeypatch.setattr(Bank, "charge", dying)
+    with pytest.raises(Died):
+        await shop.upkeep.recharge()
+    monkeypatch.undo()
+
+
+async def withdraw_consent(shop: Shop) -> None:
+    amounts = (10 * DOLLAR, 50 * DOLLAR, 200 * DOLLAR)
+    await shop.server.door.submit(SetAutoRecharge(shop.org.id, new_id(), *amounts, consent_text=None))
+
+
+async def close_account(shop: Shop) -> None:
+    action = OperatorAction(new_id(), "dana@example.com", "org_close", shop.org.id, "closed", shop.org.id)
+    await shop.server.door.submit(CloseOrganisation(shop.org.id, action))
+
+
+async def suspend(shop: Shop) -> None:
+    action = OperatorAction(new_id(), "Ada", "org_suspend", shop.org.id, "abuse", shop.org.id)
+    await shop.server.door.submit(SuspendOrganisation(shop.org.id, True, action))
+
+
+@pytest.mark.parametrize("end", [withdraw_consent, close_account, suspend])
+async def test_a_charge_that_was_never_asked_for_is_not_made_once_it_is_not_wanted(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, end: Callable[[Shop], Awaitable[None]]
+) -> None:
+    await claimed_and_died(shop, monkeypatch, asked=False)
+    await end(shop)
+    shop.wait(61)
+    for _ in range(2):
+        await shop.upkeep.recharge()
+    assert await shop.kept_cents() == 1_200
+    assert [row["kind"] for row in await shop.rows("failed")] == ["auto"]
+    recharge = await known(shop)
+    assert (recharge.pending_topup_id, recharge.retry_at is None) == (None, end is not suspend)
+
+
+async def test_a_charge_that_was_made_counts_though_it_is_not_wanted_any_more(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await claimed_and_died(shop, monkeypatch, asked=True)
+    await withdraw_consent(shop)
+    shop.wait(61)
+    assert (await shop.upkeep.recharge())["credited"] == 1
+    assert await shop.balance() == 50 * DOLLAR
+
+
+async def test_a_charge_that_was_made_for_an_account_closed_meanwhile_is_reviewed(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await claimed_and_died(shop, monkeypatch, asked=True)
+    await close_account(shop)
+    shop.wait(61)
+    assert (await shop.upkeep.recharge())["review"] == 1
+    assert [alert.kind for alert in shop.alerts] == ["paid_after_closing"]
+
+
+@pytest.mark.parametrize("at_the_bank", [False, True])
+async def test_a_refund_does_not_make_the_card_be_charged_again(shop: Shop, at_the_bank: bool) -> None:
+    await consent(shop)
+    topup = await shop.paid(1_200)
+    await until_card(shop)
+    if at_the_bank:
+        await shop.refund(topup, 500)
+        await shop.until_balance(7)
+    else:
+        await Refunds(shop.service).refund(topup["id"], "Ada", "asked", 500)
+    assert (await known(shop)).paused_reason == "refunded"
+    assert not await shop.upkeep.recharge()
+    await consent(shop)
+    assert (await shop.upkeep.recharge())["credited"] == 1
+
+
+async def test_a_refund_that_leaves_enough_changes_nothing(shop: Shop) -> None:
+    await consent(shop)
+    topup = await shop.paid(1_200)
+    await until_card(shop)
+    await Refunds(shop.service).refund(topup["id"], "Ada", "asked", 200)
+    assert (await known(shop)).paused_reason is None
+
+
+async def test_nothing_is_charged_while_the_bank_is_asked_for_a_refund(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await consent(shop)
+    topup = await shop.paid(1_200)
+    await until_card(shop)
+    ask = Bank.refund
+
+    async def refund(bank: Bank, *wanted: Any) -> ReversalSeen:
+        assert not await shop.upkeep.recharge()
+        return await ask(bank, *wanted)
+
+    monkeypatch.setattr(Bank, "refund", refund)
+    await Refunds(shop.service).refund(topup["id"], "Ada", "asked", None)
+    assert (await shop.balance(), await shop.kept_cents()) == (0, 0)

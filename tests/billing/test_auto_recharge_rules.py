@@ -147,7 +147,7 @@ def test_a_new_card_lifts_what_the_card_had_stopped_and_nothing_else() -> None:
     for reason in (PausedReason.DECLINED, PausedReason.AUTHENTICATION_REQUIRED):
         mended = auto_recharge.card_saved(rule(paused_reason=reason, declines=4), "pm_2")
         assert (mended.paused_reason, mended.declines, mended.stripe_payment_method_id) == (None, 0, "pm_2")
-    for reason in (PausedReason.DISPUTED, PausedReason.REVIEW):
+    for reason in (PausedReason.DISPUTED, PausedReason.REFUNDED, PausedReason.REVIEW):
         assert auto_recharge.card_saved(rule(paused_reason=reason), "pm_2").paused_reason == reason
 
 
@@ -188,3 +188,39 @@ def test_a_charge_never_exceeds_the_cap(available: int, charged: int, cap: int) 
         assert 500 <= cents <= 50_000
         assert claimed.month_milli_cents <= cap
         assert amount_due_cents(claimed, available, NOW) is None
+
+
+@pytest.mark.parametrize("error_code", ["card_declined", "authentication_required"])
+@pytest.mark.parametrize(
+    "standing",
+    [{"is_enabled": False}, {"paused_reason": PausedReason.DISPUTED}, {"paused_reason": PausedReason.REVIEW}],
+)
+def test_a_decline_moves_nothing_that_its_owner_turned_off_or_something_graver_stopped(
+    standing: dict[str, Any], error_code: str
+) -> None:
+    known = rule(**standing, declines=3, pending_topup_id="t1", month=month_of(NOW), month_milli_cents=1_000_000)
+    after = auto_recharge.failed(known, 1_000, NOW, error_code, NOW)
+    assert (after.paused_reason, after.retry_at, after.link_due_at) == (known.paused_reason, None, None)
+    assert (after.pending_topup_id, after.month_milli_cents) == (None, 0)
+
+
+@pytest.mark.parametrize(
+    ("available", "standing", "reason"),
+    [
+        (10 * DOLLAR - 1, {}, PausedReason.REFUNDED),
+        (10 * DOLLAR, {}, None),
+        (0, {"is_enabled": False}, None),
+        (0, {"paused_reason": PausedReason.DECLINED}, PausedReason.REFUNDED),
+        (0, {"paused_reason": PausedReason.DISPUTED}, PausedReason.DISPUTED),
+        (0, {"paused_reason": PausedReason.REVIEW}, PausedReason.REVIEW),
+    ],
+)
+def test_a_refund_pauses_what_would_take_it_back(
+    available: int, standing: dict[str, Any], reason: PausedReason | None
+) -> None:
+    known = rule(**standing, link_due_at=NOW, link_amount_cents=500)
+    after = auto_recharge.refunded(known, available)
+    assert after.paused_reason == reason
+    pausing = reason is PausedReason.REFUNDED
+    assert (after.link_due_at, after.link_amount_cents) == ((None, None) if pausing else (NOW, 500))
+    assert amount_due_cents(after, 0, NOW) is None or reason is None

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from billing.ledger import Post
+from billing.operator_commands import OperatorAction, ResolveTopup
 from billing.posting import Posting
+from billing.topup_rows import Heard
 from config.clock import new_id
 from tests.servers import DOLLAR, installation
 from tests.shop import Shop
@@ -87,6 +89,15 @@ async def test_a_rejected_payment_gives_no_credit_and_its_refund_takes_none(shop
     assert (await shop.row(topup))["status"] == "rejected"
 
 
+async def test_a_review_is_ended_once_though_the_answer_to_its_commit_was_lost(shop: Shop, run: Run) -> None:
+    topup = await mismatched(shop, client_reference_id=None)
+    action = OperatorAction(new_id(), "Ada", "topup_credit", topup["id"], "paid", shop.org.id)
+    resolve = ResolveTopup(topup["id"], None, 2_500, action, new_id())
+    for _ in range(2):  # as the door does it then
+        assert isinstance(await shop.server.door.submit(resolve), Heard)
+    assert await shop.balance() == 25 * DOLLAR
+
+
 async def test_a_refund_during_the_review_counts_when_credit_is_given(shop: Shop, run: Run) -> None:
     topup = await mismatched(shop, client_reference_id=None)
     await shop.refund(topup, 1_000)
@@ -138,6 +149,49 @@ async def test_a_refund_that_we_were_never_told_of_is_not_made_twice(shop: Shop,
     await run("topup", "refund", topup["id"], "--amount-cents", "2000", "--reason", "asked", fails=True)
     await run("topup", "refund", topup["id"], "--reason", "asked")
     assert (await shop.balance(), await shop.kept_cents()) == (0, 0)
+
+
+async def test_a_rejected_payment_goes_back_to_the_card_it_came_from(shop: Shop, run: Run) -> None:
+    topup = await mismatched(shop, currency="jpy")
+    said = await run("topup", "refund", topup["id"], "--reason", "yen", fails=True)
+    assert "is in review; end that first" in said
+    await run("topup", "resolve", topup["id"], "--reject", "--reason", "yen")
+    part = await run("topup", "refund", topup["id"], "--amount-cents", "500", "--reason", "yen")
+    assert (part["status"], part["paid_cents"], part["refunded_cents"]) == ("rejected", 2_500, 500)
+    assert (await shop.shown(topup))["status"] == "rejected"
+    whole = await run("topup", "refund", topup["id"], "--reason", "yen")
+    assert (whole["status"], whole["refunded_cents"]) == ("rejected", 2_500)
+    assert "nothing was refunded" in await run("topup", "refund", topup["id"], "--reason", "yen", fails=True)
+    for event in await shop.events("refund.created", "checkout.session.completed"):
+        await shop.send(event)
+    assert (await shop.balance(), await shop.kept_cents(), await shop.kinds()) == (0, 0, [])
+    assert (await shop.shown(topup))["status"] == "refunded"
+    assert "kept" not in await run("topup", "reconcile")
+    (listed,) = (await run("topup", "list", "--status", "rejected"))["data"]
+    assert (listed["id"], listed["refunded_cents"]) == (topup["id"], 2_500)
+    actions = [action["action"] for action in (await run("trail", "--org", shop.org.id))["data"]]
+    assert actions == ["topup_refund", "topup_refund", "topup_refund", "topup_reject"]
+
+
+async def test_a_second_payment_of_one_topup_goes_back_and_the_first_stays(shop: Shop, run: Run) -> None:
+    topup, other = await shop.paid(), await shop.begin()
+    await shop.do("settings", paused=True)
+    await shop.do(f"sessions/{other['session']}/tamper", client_reference_id=topup["id"])
+    await shop.pay(other)
+    event = (await shop.events("checkout.session.completed"))[-1]
+    assert (await shop.send(event)).json()["outcome"] == "review"
+    (row,) = await shop.rows("review")
+    await run("topup", "resolve", row["id"], "--reject", "--reason", "paid twice")
+    await run("topup", "refund", row["id"], "--reason", "paid twice")
+    assert (await shop.balance(), await shop.kept_cents()) == (25 * DOLLAR, 2_500)
+
+
+async def test_a_review_of_money_that_is_no_dollars_is_not_credited_as_dollars(shop: Shop, run: Run) -> None:
+    topup = await mismatched(shop, currency="jpy")
+    said = await run("topup", "resolve", topup["id"], "--credit", "--reason", "paid", fails=True)
+    assert "it was not paid in dollars: say --amount-cents" in said
+    await run("topup", "resolve", topup["id"], "--credit", "--amount-cents", "1600", "--reason", "paid")
+    assert await shop.balance() == 16 * DOLLAR
 
 
 async def test_what_is_not_paid_cannot_be_refunded(shop: Shop, run: Run) -> None:

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from billing import topup_queries, topups
 from billing.hear_stripe import HearPayment, HearReversal
 from billing.ledger import Post
 from billing.posting import Posting
@@ -187,6 +189,17 @@ async def test_a_dispute_takes_when_the_funds_are_withdrawn_and_gives_back_when_
     assert [alert.kind for alert in shop.alerts] == ["dispute_opened"]
 
 
+async def test_a_dispute_takes_what_was_withdrawn_though_it_was_opened_about_more(shop: Shop) -> None:
+    topup = await shop.paid()
+    await shop.do("settings", paused=True)
+    await shop.dispute(topup)
+    created, withdrawn = await shop.events("charge.dispute.created", "charge.dispute.funds_withdrawn")
+    withdrawn["data"]["object"]["amount"] = 1_000
+    for event in (created, withdrawn, {**created, "id": "evt_late"}):
+        await shop.send(event)
+    assert await shop.balance() == 15 * DOLLAR
+
+
 async def test_a_lost_dispute_keeps_what_it_took(shop: Shop) -> None:
     topup = await shop.paid()
     dispute = await shop.dispute(topup)
@@ -274,6 +287,43 @@ async def test_many_refunds_are_read_page_by_page(shop: Shop) -> None:
         await shop.refund(topup, 100)
     assert (await shop.upkeep.reconcile())["applied"] == 105
     assert await shop.balance() == (500 - 105) * DOLLAR
+
+
+async def test_a_list_is_read_to_its_end_however_many_pages_it_has(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topups, "PAGE", 1)
+    topup = await shop.paid(50_000)
+    await shop.do("settings", faults={"lose": 1})
+    for _ in range(60):
+        await shop.refund(topup, 100)
+    assert (await shop.upkeep.reconcile())["applied"] == 60
+    assert await shop.balance() == (500 - 60) * DOLLAR
+
+
+async def test_what_cannot_be_read_keeps_nothing_else_from_being_reconciled(shop: Shop) -> None:
+    topup, other = await shop.paid(1_000), await shop.paid(2_000)
+    await shop.do("settings", faults={"lose": 1})
+    odd = await shop.refund(topup, 300)
+    await shop.refund(other, 500)
+    shop.bank.get("refund", odd["id"])["amount"] = -300
+    await shop.upkeep.reconcile()
+    assert await shop.balance() == 25 * DOLLAR
+    assert [(alert.kind, odd["id"] in alert.text) for alert in shop.alerts] == [("reversal_unreadable", True)]
+
+
+async def test_all_that_is_open_is_asked_about_page_by_page(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topup_queries, "BATCH", 2)
+    disputed = [await shop.paid(500) for _ in range(5)]
+    opened = [await shop.dispute(topup) for topup in disputed]
+    await shop.until_balance(0)
+    await shop.do("settings", faults={"lose": 1})
+    begun = [await shop.begin(500) for _ in range(5)]
+    for topup in begun:
+        await shop.pay(topup)
+    shop.server.clock.advance(60 * 86_400)
+    for dispute in opened:
+        await shop.do(f"disputes/{dispute['id']}", status="won")
+    await shop.upkeep.reconcile()
+    assert await shop.balance() == 50 * DOLLAR
 
 
 async def test_a_bad_post_ends_in_the_banks_own_books(shop: Shop) -> None:

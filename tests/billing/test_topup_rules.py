@@ -57,8 +57,9 @@ def test_a_payment_that_has_been_dealt_with_changes_nothing(status: str) -> None
     assert judge(topup(status=TopupStatus(status), payment_intent_id="pi_1"), PAYMENT) == NOTHING
 
 
-def test_tax_that_the_customer_paid_on_top_does_not_matter() -> None:
-    assert judge(TOPUP, payment(total_cents=2_700)) == Judgement(Deed.CREDIT)
+def test_tax_that_the_customer_paid_on_top_does_not_matter_nor_a_discount() -> None:
+    for total_cents in (1, 2_700):
+        assert judge(TOPUP, payment(total_cents=total_cents)) == Judgement(Deed.CREDIT)
 
 
 @pytest.mark.parametrize(
@@ -71,10 +72,18 @@ def test_tax_that_the_customer_paid_on_top_does_not_matter() -> None:
         ({"topup_id": "t2"}, ReviewReason.OTHER_TOPUP),
         ({"topup_id": None}, ReviewReason.OTHER_TOPUP),
         ({"state": PaymentState.UNASKED, "payment_intent_id": None}, ReviewReason.NO_PAYMENT),
+        ({"total_cents": 0}, ReviewReason.NO_PAYMENT),
     ],
 )
 def test_money_that_does_not_match_goes_to_review(changes: dict[str, Any], reason: ReviewReason) -> None:
     assert judge(TOPUP, payment(**changes)) == Judgement(Deed.REVIEW, reason)
+
+
+def test_money_for_a_closed_account_goes_to_review_unless_something_else_is_wrong_with_it() -> None:
+    closed = topup(account_is_closed=True)
+    assert judge(closed, PAYMENT) == Judgement(Deed.REVIEW, ReviewReason.ACCOUNT_CLOSED)
+    assert judge(closed, payment(currency="jpy")) == Judgement(Deed.REVIEW, ReviewReason.WRONG_CURRENCY)
+    assert judge(closed, payment(state=PaymentState.EXPIRED)) == Judgement(Deed.EXPIRE)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,10 @@ from sqlalchemy import select, update
 
 from accounts.mailer import ClaimMail
 from accounts.tables import mails
+from billing.operator_commands import OperatorAction
+from billing.refund_commands import ReserveRefund
 from billing.tables import topups, wallets
+from config.clock import new_id
 from config.database import Database
 from config.door import Door
 from config.machinery import Machinery
@@ -22,6 +25,7 @@ from tests.databases import alter
 from tests.doors import several_doors
 from tests.receiver import Receiver, receiving
 from tests.servers import DOLLAR, Server, create_organisation, opened_door, settings_of
+from tests.shop import open_shop
 from voice.tables import calls, numbers
 
 DAY_SECONDS = 86_400
@@ -145,6 +149,28 @@ async def test_a_purchase_that_stays_undecided_is_noticed(server: Server) -> Non
         assert [request.json["kind"] for request in receiver.received] == ["hold_overdue"]
     stands = await standing(server.database, now)
     assert (stands.open_holds, stands.oldest_hold_seconds) == (1, 7_200)
+
+
+async def test_a_refund_whose_outcome_stays_unknown_and_a_payment_in_review_are_noticed(sqlite_url: str) -> None:
+    async with open_shop(sqlite_url) as shop:
+        topup = await shop.paid()
+        detail = {"amount_cents": 2_500}
+        action = OperatorAction(new_id(), "Ada", "topup_refund", topup["id"], "asked", shop.org.id, detail)
+        terms = shop.server.settings.terms
+        await shop.server.door.submit(ReserveRefund(topup["id"], shop.org.id, 2_500, action, terms))
+        await change(shop.server, topups, status="review", review_reason="account_closed")
+        async with told(shop.server) as (notifier, receiver):
+            watch = Watch(shop.server.database, notifier, shop.server.settings, shop.server.clock)
+            await watch.look()
+            shop.server.clock.advance(3_660)
+            await watch.look()
+            assert [(request.json["kind"], request.json["text"]) for request in receiver.received] == [
+                ("paid_after_closing", f"top-up {topup['id']}: account_closed"),
+                (
+                    "hold_overdue",
+                    f"organisation {shop.org.id} has held credit for a refund of top-up {topup['id']} for an hour",
+                ),
+            ]
 
 
 async def test_only_who_has_paid_and_holds_nothing_is_short_of_credit(server: Server) -> None:

@@ -205,7 +205,7 @@ def test_a_rule_that_cannot_be_comes_back_with_a_sentence(changed: dict[str, str
     assert any(said.startswith(sentence) for said in (form.error, *form.errors.values()))
 
 
-@pytest.mark.parametrize("reason", ["authentication_required", "declined", "disputed", "review"])
+@pytest.mark.parametrize("reason", ["authentication_required", "declined", "disputed", "refunded", "review"])
 def test_a_pause_says_why_and_what_to_do(reason: str) -> None:
     paused = Recharge("o1", True, 1_000_000, 5_000_000, 20_000_000, paused_reason=reason)
     standing = auto_recharge(paused, None, fx.CLOCK).standing

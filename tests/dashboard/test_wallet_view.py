@@ -90,6 +90,13 @@ def test_holds_of_another_size_are_not_called_blocks() -> None:
     )
 
 
+def test_what_no_call_holds_is_not_said_to_be_a_calls() -> None:
+    refunding = replace(fx.OK, held=350_000, live_calls=0, available=2_402_451)
+    assert view.credit(refunding, fx.CLOCK).sentence.startswith(
+        "$3.50 is held by a purchase or a refund; room for 8 more"
+    )
+
+
 def test_the_longest_call_is_chosen_with_what_it_means() -> None:
     choices = view.longest_calls(fx.NEW, 3600)
     assert [(c.label, c.hold, c.room) for c in choices if c.seconds in (600, 3600)] == [

@@ -125,6 +125,28 @@ class Vault:
                 dispute["balance_transactions"] = [{"amount": -amount}, {"amount": amount}]
                 self._tell("charge.dispute.funds_reinstated", dispute)
 
+    def refunded(self, params: Any) -> _Thing:
+        """What an operator pays back; it may fail later, as any refund."""
+        intent = self.intents[params["payment_intent"]]
+        of_it = [each for each in self.refunds.values() if each["payment_intent"] == intent["id"]]
+        left = intent["amount"] - sum(each["amount"] for each in of_it if each["status"] == "succeeded")
+        if any(each["payment_intent"] == intent["id"] and each["status"] != "won" for each in self.disputes.values()):
+            raise stripe.InvalidRequestError("disputed", None, "charge_disputed")  # type: ignore[no-untyped-call]
+        if params["amount"] > left:
+            raise stripe.InvalidRequestError("too much", "amount")  # type: ignore[no-untyped-call]
+        common = {"payment_intent": intent["id"], "created": self._now, "metadata": params["metadata"]}
+        refund = _Thing(id=f"re_{len(self.refunds)}", amount=params["amount"], status="succeeded", **common)
+        self.refunds[refund["id"]] = refund
+        self._tell("refund.created", refund)
+        if self.dice.random() < 0.2:
+            self.world.spawn(self._fails(refund))
+        return refund
+
+    async def _fails(self, refund: _Thing) -> None:
+        await asyncio.sleep(self.dice.uniform(0, 300))
+        refund["status"] = "failed"
+        self._tell("refund.failed", refund)
+
     def expire(self, session_id: str) -> None:
         session = self.sessions[session_id]
         if session["status"] == "open":
@@ -202,7 +224,9 @@ class _Api:
         self.payment_intents = SimpleNamespace(
             retrieve_async=self._intent, create_async=self._charge, list_async=self._charges
         )
-        self.refunds = SimpleNamespace(list_async=lambda params: self._list(vault.refunds))
+        self.refunds = SimpleNamespace(
+            list_async=lambda params: self._list(vault.refunds), create_async=self._create_refund
+        )
         self.disputes = SimpleNamespace(
             list_async=lambda params: self._list(vault.disputes), retrieve_async=self._dispute
         )
@@ -230,6 +254,9 @@ class _Api:
 
     async def _charges(self, params: Any) -> _Thing:
         return await self._list(self._vault.intents)
+
+    async def _create_refund(self, params: Any, options: Any) -> _Thing:
+        return await self._once(options["idempotency_key"], lambda: self._vault.refunded(params))
 
     async def _create_customer(self, params: Any, options: Any) -> _Thing:
         return await self._once(options["idempotency_key"], lambda: _Thing(id=f"cus_{len(self._vault.by_key)}"))

@@ -5,9 +5,13 @@ Invariant: a customer asks again while there is no answer, and knows nothing but
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from billing.auto_recharge_commands import SetAutoRecharge
+from billing.topup_refunds import Refunds
+from billing.topup_service import Refused
+from billing.topups import BankUnavailable
 from config.database import Unavailable
 from config.door import Busy, Down
 from config.errors import ApiError
@@ -142,6 +146,20 @@ class Customers:
             await self._until_answered(
                 lambda process: process.topups.return_from_checkout(org_id, session_id), dice.randint(1, 2)
             )
+        if dice.random() < 0.4:
+            await asyncio.sleep(dice.uniform(1, 300))
+            await self._is_paid_back(made[0]["id"])
+
+    async def _is_paid_back(self, topup_id: str) -> None:
+        """An operator refunds a part of a top-up or all that is unspent, and asks again while there is no answer."""
+        cents = self.dice.choice((None, 200, 500))
+        for _ in range(self.dice.randint(1, 3)):
+            process = self.world.any_process(self.dice)
+            with suppress(Refused, BankUnavailable, Gone, Busy, Down, Unavailable, RuntimeError):
+                if process is not None:
+                    await process.request(Refunds(process.topups).refund(topup_id, "Ada", "asked", cents))
+                    return
+            await asyncio.sleep(self.dice.uniform(0.2, 60))
 
     async def stops_recharging(self) -> None:
         for org_id in sorted(self.recharging):

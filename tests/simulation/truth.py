@@ -182,6 +182,8 @@ def _number_faults(world: "World", spent: Counter[str], report: "Report") -> Ite
 def _wallet_faults(world: "World", spent: Counter[str], report: "Report") -> Iterator[str]:
     for intent in world.bank.intents.values():
         report.reasons[f"{intent['metadata'].get('kind', 'checkout')} payment {intent['status']}"] += 1
+    for refund in world.bank.refunds.values():
+        report.reasons[f"{'operator' if 'metadata' in refund else 'customer'} refund {refund['status']}"] += 1
     net = world.bank.net_milli_cents()
     for org_id, credit in zip(world.orgs, CREDITS, strict=True):
         query = "select balance, held from wallets where id = ?"

@@ -1,0 +1,109 @@
+"""The commands that reserve credit which is to be paid back, and let it go again.
+
+Invariant: what Stripe is asked to pay back is held from before it is asked until its answer is known, so no call uses
+it meanwhile; the hold ends in the transaction that takes the credit (`billing.hear_stripe`), or when nothing was paid.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from accounts.tables import organisations
+from billing import ledger, low_balance
+from billing.ledger import wallet_in
+from billing.money import dollars_down
+from billing.operator_commands import OperatorAction
+from billing.posting import HOLD, RELEASE, Posting, Transfer
+from billing.rating import Terms
+from billing.tables import auto_recharges, operator_actions, topups, transfers
+from billing.topup_rows import pause_refunded, unspent_cents
+from billing.topup_rules import TopupStatus, credit_of, share_milli_cents
+from config.rows import OfOneOrganisation, Read, Rows
+
+WHAT_FOR = "A refund to your card"
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveRefund(OfOneOrganisation):
+    """Hold the credit that `amount_cents` of a top-up's payment gave; `action` is the trail of it, and names the hold.
+
+    Stripe is asked only after the commit.
+    """
+
+    topup_id: str
+    org_id: str
+    amount_cents: int
+    action: OperatorAction
+    terms: Terms
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        return (
+            Read(topups, "id", (self.topup_id,)),
+            Read(operator_actions, "id", (self.action.id,)),
+            Read(auto_recharges, "id", (self.org_id,)),
+            *ledger.reads_for(self._hold(0)),
+            *low_balance.reads_for(self.org_id),
+        )
+
+    def _hold(self, amount: int) -> Posting:
+        return Posting(self.action.id, _hold_key(self.action.id), self.org_id, HOLD, amount, reason=WHAT_FOR)
+
+    def fold(self, rows: Rows, now: int) -> str | None:
+        """None, or why it cannot be done."""
+        if rows.get(transfers, self.action.id) is not None:  # our own earlier commit, whose answer was lost
+            return None
+        row, before = rows.get(topups, self.topup_id), wallet_in(rows, self.org_id)
+        if row is None or row["status"] != TopupStatus.PAID:
+            return f"top-up {self.topup_id} is not paid"
+        largest = unspent_cents(row, before.available)
+        if not 1 <= self.amount_cents <= largest:
+            unspent = dollars_down(credit_of(largest))
+            return f"{unspent} of top-up {self.topup_id} is unspent; no more can be refunded"
+        share = share_milli_cents(row["credit_milli_cents"], self.amount_cents, row["paid_cents"])
+        held = ledger.apply(rows, self._hold(share), now)
+        assert isinstance(held, Transfer), held
+        self.action.insert(rows, now)
+        pause_refunded(rows, self.org_id, now)
+        organisation = rows.get(organisations, self.org_id)
+        assert organisation is not None, "whoever has paid has a wallet"
+        after = wallet_in(rows, self.org_id)
+        low_balance.tell_of_wallet(rows, organisation, before, after, self.terms, self.action.id, now)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class DropRefund(OfOneOrganisation):
+    """Stripe will not pay it: what was held for it is available again."""
+
+    action_id: str
+    org_id: str
+    transfer_id: str
+
+    def reads(self, located: Rows) -> Sequence[Read]:
+        return reads_of_hold(self.action_id)
+
+    def fold(self, rows: Rows, now: int) -> None:
+        end_hold(rows, self.action_id, self.org_id, iter((self.transfer_id,)), now)
+
+
+def reads_of_hold(action_id: str | None) -> Sequence[Read]:
+    """What `end_hold` looks at."""
+    return () if action_id is None else ledger.reads_for(_release(action_id, "", ""))
+
+
+def end_hold(rows: Rows, action_id: str | None, org_id: str, ids: Iterator[str], now: int) -> None:
+    """Let go what was held for this refund, once. The id came back from Stripe, where anybody with a log-in can write
+    one: only what was held for a refund, by this very organisation, answers to it."""
+    hold = rows.get(transfers, action_id) if action_id is not None else None
+    if hold is None or (hold["source_key"], hold["org_id"]) != (_hold_key(hold["id"]), org_id):
+        return
+    if not rows.find(transfers, "pending_id", hold["id"]):
+        ledger.apply(rows, _release(hold["id"], org_id, next(ids)), now)
+
+
+def _hold_key(action_id: str) -> str:
+    return f"{action_id}:refund_hold"
+
+
+def _release(action_id: str, org_id: str, transfer_id: str) -> Posting:
+    key = f"{action_id}:refund_release"
+    return Posting(transfer_id, key, org_id, RELEASE, pending_id=action_id, reason=WHAT_FOR)
