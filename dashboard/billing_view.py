@@ -104,7 +104,7 @@ class TopUps:
 
 @dataclass(frozen=True, slots=True)
 class Billing:
-    """The whole page; `free_credit` is what the account opened with."""
+    """The whole page; `free_credit` is what the account opened with, `saved` the section whose form has just been."""
 
     credit: Credit
     longest_calls: tuple[LongestCall, ...]
@@ -117,6 +117,7 @@ class Billing:
     alert: LowCreditAlert
     auto_recharge: AutoRecharge | None = None
     notices: tuple[Notice, ...] = field(default=())
+    saved: str = ""
 
 
 def usage(days: Sequence[UsageDay], months: Sequence[MonthTotal], *, period: str, clock: Clock) -> Usage:

@@ -235,6 +235,22 @@ def test_everything_can_be_reached_by_keyboard(page: Page, gallery: Gallery) -> 
     assert outline == "2px"
 
 
+_FAULTS = '[aria-invalid="true"], .error, [role="alert"][tabindex]'
+
+
+def test_a_form_that_comes_back_opens_at_what_is_wrong_with_it(page: Page, gallery: Gallery) -> None:
+    pages_with_faults = set()
+    for name in GALLERY:
+        page.goto(f"{gallery.origin}/{name}")
+        fault = page.locator(_FAULTS).first
+        if not fault.count():
+            continue
+        pages_with_faults.add(name)
+        expect(fault, name).to_be_focused()
+        expect(fault, name).to_be_in_viewport()
+    assert pages_with_faults >= {"settings", "billing-30-days", "api-key-error", "numbers-empty", "signup"}
+
+
 def test_hovering_a_day_tells_its_figures(page: Page, gallery: Gallery) -> None:
     page.goto(f"{gallery.origin}/billing")
     page.locator(".day .hit").nth(12).hover()
