@@ -102,9 +102,9 @@ def archive_agent(agent_id: str) -> str:
     return _under(AGENTS, agent_id, "archive")
 
 
-def number(number_id: str, *, saved: bool = False) -> str:
-    """A number's settings; `saved`: with word that they were saved."""
-    return _with(_under(NUMBERS, number_id), saved="1" if saved else None)
+def number(number_id: str, *, saved: bool = False, bought: bool = False) -> str:
+    """A number's settings; `saved` and `bought`: with word that they, or it, were."""
+    return _with(_under(NUMBERS, number_id), saved="1" if saved else None, bought="1" if bought else None)
 
 
 def release_number(number_id: str) -> str:

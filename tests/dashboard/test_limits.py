@@ -37,6 +37,15 @@ async def test_what_is_no_limit_is_said_beside_its_field_and_nothing_is_saved(to
     assert "$0.00, no cap" in visitor.text
 
 
+async def test_a_number_that_is_bought_opens_with_what_it_cost(town: Town) -> None:
+    visitor = await town.member("dana@example.com")
+    await visitor.get("/numbers")
+    bought = await visitor.post("/numbers/buy", phone_number="+14155550160")
+    assert bought.status_code == 303
+    await visitor.get(bought.headers["Location"])
+    assert "The number is yours. $1.00 for its first month came from your credit." in visitor.text
+
+
 async def test_a_number_beyond_the_cap_is_not_bought_and_the_page_says_why(town: Town) -> None:
     visitor = await town.member("dana@example.com")
     await visitor.get("/billing")
