@@ -251,6 +251,25 @@ def test_a_form_that_comes_back_opens_at_what_is_wrong_with_it(page: Page, galle
     assert pages_with_faults >= {"settings", "billing-30-days", "api-key-error", "numbers-empty", "signup"}
 
 
+def test_what_is_asked_twice_can_be_taken_back_from_the_keyboard(page: Page, gallery: Gallery) -> None:
+    page.goto(f"{gallery.origin}/api-keys")
+    asking = page.locator("#revoke-k1")
+    for back in ("Enter", "Escape"):
+        asking.press("Enter")
+        expect(page.get_by_role("button", name="Revoke it")).to_be_visible()
+        expect(asking).to_be_focused()
+        expect(asking).to_have_text("Keep", use_inner_text=True)
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("button", name="Revoke it")).to_be_focused()
+        page.keyboard.press("Shift+Tab" if back == "Enter" else back)
+        if back == "Enter":
+            page.keyboard.press(back)
+        expect(page.get_by_role("button", name="Revoke it")).to_be_hidden()
+        expect(asking).to_be_focused()
+        expect(asking).to_have_text("Revoke", use_inner_text=True)
+    assert gallery.posts == []
+
+
 def test_hovering_a_day_tells_its_figures(page: Page, gallery: Gallery) -> None:
     page.goto(f"{gallery.origin}/billing")
     page.locator(".day .hit").nth(12).hover()
