@@ -157,7 +157,8 @@ class Tour:
         say(f"  Dashboard  {bold(self._url)}")
         say(f"  Log in     {EMAIL}, password {bold(self._tenant.password)}")
         say(f"  API key    {bold(self._tenant.api_key)}")
-        say(f"  Network    {self._simulator.url} (simulated: no real telephone rings; {PHONE} rings there)\n")
+        say(f"  Network    {self._simulator.url} (simulated: no real telephone rings)")
+        say(f"             There {PHONE} rings when it is called; the mailbox is at /mail.\n")
         say("Place a call yourself; this one reaches a voicemail and is free:\n")
         body = f'{{"to":"{VOICEMAIL}"}}'
         headers = f"-H 'Authorization: Bearer {self._tenant.api_key}' -H 'Content-Type: application/json'"
