@@ -122,7 +122,7 @@ class Billing:
 
 def usage(days: Sequence[UsageDay], months: Sequence[MonthTotal], *, period: str, clock: Clock) -> Usage:
     """The section for a period of consecutive days (oldest first) and all months (newest first)."""
-    title, phrase = _period_words(days, period)
+    title, phrase = _period_words(days, period, clock)
     used = any(month.calls for month in months) or any(day.calls for day in days)
     return Usage(
         title=title,
@@ -142,10 +142,12 @@ def usage(days: Sequence[UsageDay], months: Sequence[MonthTotal], *, period: str
     )
 
 
-def _period_words(days: Sequence[UsageDay], period: str) -> tuple[str, str]:
+def _period_words(days: Sequence[UsageDay], period: str, clock: Clock) -> tuple[str, str]:
     if period in PERIODS:
         return f"Usage, last {PERIODS[period]} days", f"in the last {PERIODS[period]} days"
-    return f"Usage in {days[0].date:%B}", f"in {days[0].date:%B %Y}"
+    first = days[0].date
+    year = "" if first.year == clock.today.year else f" {first.year}"
+    return f"Usage in {first:%B}{year}", f"in {first:%B %Y}"
 
 
 def _month(total: MonthTotal, period: str) -> Month:

@@ -123,6 +123,11 @@ def test_months_lead_to_their_days() -> None:
     assert (usage.charged_milli_cents, usage.csv_url) == (6_108_515, "/billing/usage.csv?period=2026-11")
 
 
+def test_a_month_of_another_year_is_named_with_it() -> None:
+    days = [UsageDay(dt.date(2025, 11, 1), calls=1, connected_seconds=60)]
+    assert billing_view.usage(days, [], period="2025-11", clock=fx.CLOCK).title == "Usage in November 2025"
+
+
 def test_an_account_without_calls_has_no_chart() -> None:
     days = [UsageDay(dt.date(2026, 11, 23))]
     assert billing_view.usage(days, [], period="30d", clock=fx.CLOCK).chart is None
