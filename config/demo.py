@@ -32,6 +32,8 @@ NUMBER = "+14155550100"
 CALLEE = "+14155550130"
 """A person, who is recognised after 3.2 s and talks for 67 s."""
 VOICEMAIL = "+14155550131"
+PHONE = "+14155550120"
+"""Rings on the simulated network's own page, for whoever wants to answer."""
 POLL_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 180
 PATIENCE = {"sweep_silence_seconds": 15.0, "sweep_interval_seconds": 2.0, "log_level": "ERROR"}
@@ -155,7 +157,8 @@ class Tour:
         say(f"  Dashboard  {bold(self._url)}")
         say(f"  Log in     {EMAIL}, password {bold(self._tenant.password)}")
         say(f"  API key    {bold(self._tenant.api_key)}")
-        say(f"  Network    {self._simulator.url} (simulated: no real telephone rings)\n")
+        say(f"  Network    {self._simulator.url} (simulated: no real telephone rings)")
+        say(f"             There {PHONE} rings when it is called; the mailbox is at /mail.\n")
         say("Place a call yourself; this one reaches a voicemail and is free:\n")
         body = f'{{"to":"{VOICEMAIL}"}}'
         headers = f"-H 'Authorization: Bearer {self._tenant.api_key}' -H 'Content-Type: application/json'"

@@ -183,7 +183,7 @@ async def change_settings() -> AnyResponse:
         return await _settings_page(organisation=Form(values, errors), status=400)
     changes = {"name": name, "timezone": values["time_zone"], "disclose_ai": form.get("discloses_ai") == "1"}
     await door().submit(ChangeOrganisation(person.org_id, changes))
-    return redirect(f"{urls.SETTINGS}?saved=1", 303)
+    return redirect(urls.SETTINGS_SAVED, 303)
 
 
 @blueprint.post(urls.INVITATIONS)
@@ -196,14 +196,14 @@ async def invite() -> AnyResponse:
     refusal = await door().submit(Invite(person.org_id, new_id(), new_id(), email, person.user_id))
     if refusal is not None:
         return await _settings_page(invite=Form({"email": entered}, {"email": refusal}), status=400)
-    return redirect(urls.SETTINGS, 303)
+    return redirect(urls.MEMBERS, 303)
 
 
 @blueprint.post(f"{urls.INVITATIONS}/<invitation_id>/revoke")
 async def revoke_invitation(invitation_id: str) -> AnyResponse:
     if not await door().submit(RevokeInvitation((await who()).org_id, invitation_id)):
         raise not_found("invitation", invitation_id)
-    return redirect(urls.SETTINGS, 303)
+    return redirect(urls.MEMBERS, 303)
 
 
 @blueprint.post("/settings/members/<user_id>/remove")
@@ -211,7 +211,7 @@ async def remove_member(user_id: str) -> AnyResponse:
     refusal = await door().submit(RemoveMember((await who()).org_id, user_id))
     if refusal is not None:
         raise ApiError(409, "last_member", refusal)
-    return redirect(urls.SETTINGS, 303)
+    return redirect(urls.MEMBERS, 303)
 
 
 @blueprint.post(urls.PASSWORD)

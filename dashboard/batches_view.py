@@ -3,7 +3,7 @@
 Pure. The one invariant: what is shown as done, calling and waiting adds up to the whole.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -180,8 +180,17 @@ def terms_of(batch: Mapping[str, Any], agent: str) -> tuple[tuple[str, str], ...
 def window_words(window: Mapping[str, Any] | None) -> str:
     if window is None:
         return "at any hour"
-    days = "every day" if len(window["days"]) == len(DAYS) else ", ".join(day.capitalize() for day in window["days"])
-    return f"{window['start']} to {window['end']}, {days}, {window['timezone'] or 'where each number is'}"
+    zone = (window["timezone"] or "").replace("_", " ")
+    place = f"in {zone}" if zone else "each number’s local time"
+    return f"{_days_words(window['days'])}, {window['start']} to {window['end']}, {place}"
+
+
+def _days_words(days: Sequence[str]) -> str:
+    if len(days) == len(DAYS):
+        return "every day"
+    names = [day.capitalize() for day in DAYS if day in days]
+    is_a_run = len(names) > 2 and "".join(day for day in DAYS if day in days) in "".join(DAYS)
+    return f"{names[0]} to {names[-1]}" if is_a_run else ", ".join(names)
 
 
 def actions_of(state: str) -> tuple[str, ...]:

@@ -89,6 +89,7 @@ async def billing_page(
             if settings().takes_payments
             else None,
             notices=notices,
+            saved=request.args.get("saved", ""),
         )
     opened = None if dialog is None else wallet_view.add_credits(wallet, **dialog)
     title = "Billing" if dialog is None else "Add credits"
@@ -180,13 +181,15 @@ async def _ledger(connection: AsyncConnection, person: Member) -> ledger_view.Le
 
 @blueprint.post(urls.LONGEST_CALL)
 async def set_longest_call() -> AnyResponse:
-    text = (await request.form).get("seconds", "")
+    form = await request.form
+    text = form.get("seconds", "")
     seconds = int(text) if text.isdecimal() and len(text) < 6 else 0
     most = settings().max_call_duration_seconds
     if not SHORTEST_MAXIMUM_SECONDS <= seconds <= most:
         raise invalid("seconds", f"A call lasts from {SHORTEST_MAXIMUM_SECONDS} to {most} seconds.")
     await door().submit(ChangeOrganisation((await who()).org_id, {"max_call_duration_seconds": seconds}))
-    return redirect(urls.billing(part="longest-call"), 303)
+    is_in_settings = form.get("page") == "settings"
+    return redirect(urls.SETTINGS_SAVED if is_in_settings else urls.billing(part="longest-call", saved=True), 303)
 
 
 # -- downloads ------------------------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ class TopUps:
 
 @dataclass(frozen=True, slots=True)
 class Billing:
-    """The whole page; `free_credit` is what the account opened with."""
+    """The whole page; `free_credit` is what the account opened with, `saved` the section whose form has just been."""
 
     credit: Credit
     longest_calls: tuple[LongestCall, ...]
@@ -117,11 +117,12 @@ class Billing:
     alert: LowCreditAlert
     auto_recharge: AutoRecharge | None = None
     notices: tuple[Notice, ...] = field(default=())
+    saved: str = ""
 
 
 def usage(days: Sequence[UsageDay], months: Sequence[MonthTotal], *, period: str, clock: Clock) -> Usage:
     """The section for a period of consecutive days (oldest first) and all months (newest first)."""
-    title, phrase = _period_words(days, period)
+    title, phrase = _period_words(days, period, clock)
     used = any(month.calls for month in months) or any(day.calls for day in days)
     return Usage(
         title=title,
@@ -141,10 +142,12 @@ def usage(days: Sequence[UsageDay], months: Sequence[MonthTotal], *, period: str
     )
 
 
-def _period_words(days: Sequence[UsageDay], period: str) -> tuple[str, str]:
+def _period_words(days: Sequence[UsageDay], period: str, clock: Clock) -> tuple[str, str]:
     if period in PERIODS:
         return f"Usage, last {PERIODS[period]} days", f"in the last {PERIODS[period]} days"
-    return f"Usage in {days[0].date:%B}", f"in {days[0].date:%B %Y}"
+    first = days[0].date
+    year = "" if first.year == clock.today.year else f" {first.year}"
+    return f"Usage in {first:%B}{year}", f"in {first:%B %Y}"
 
 
 def _month(total: MonthTotal, period: str) -> Month:

@@ -3,6 +3,7 @@
 Invariant: they show exactly what `/openapi.json` and the table of codes say.
 """
 
+import gzip
 import json
 import shlex
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from config.codes import CODES
 from config.openapi import ERRORS_PAGE, describe
 from dashboard import urls
 from dashboard.render import render
-from dashboard.web import AnyResponse, gate, secure, settings
+from dashboard.web import AnyResponse, as_gzip, gate, secure, settings, takes_gzip
 
 blueprint = Blueprint("docs_page", __name__)
 blueprint.after_request(secure)
@@ -24,7 +25,7 @@ blueprint.after_request(secure)
 
 @blueprint.get("/openapi.json")
 async def openapi() -> AnyResponse:
-    return Response(_kept("openapi.json", lambda: msgspec.json.encode(_document())), content_type="application/json")
+    return _sent("openapi.json", lambda: msgspec.json.encode(_document()), "application/json")
 
 
 @blueprint.get(urls.DOCS)
@@ -89,8 +90,14 @@ def _explained() -> dict[str, Any]:
 
 def _page(template: str, title: str, context: Callable[[], dict[str, Any]]) -> Response:
     frame = gate(title)
-    text = _kept(f"{template} {frame.theme}", lambda: render(template, gate=frame, **context()))
-    return Response(text, content_type="text/html; charset=utf-8")
+    kept_as = f"{template} {frame.theme}"
+    return _sent(kept_as, lambda: render(template, gate=frame, **context()).encode(), "text/html; charset=utf-8")
+
+
+def _sent(name: str, make: Callable[[], bytes], kind: str) -> Response:
+    body = _kept(name, make)
+    response = Response(body, content_type=kind)
+    return as_gzip(response, _kept(f"{name} gzip", lambda: gzip.compress(body))) if takes_gzip() else response
 
 
 def _document() -> dict[str, Any]:

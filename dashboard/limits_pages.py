@@ -34,7 +34,7 @@ async def set_limits() -> AnyResponse:
     if isinstance(wanted, Form):
         return await billing_page(limits=wanted, status=400)
     await door().submit(SetLimits((await who()).org_id, wanted))
-    return redirect(urls.billing(part="limits"), 303)
+    return redirect(urls.billing(part="limits", saved=True), 303)
 
 
 @blueprint.get(urls.ALERT)
@@ -48,7 +48,7 @@ async def set_alert() -> AnyResponse:
     if isinstance(wanted, Form):
         return await billing_page(alert=wanted, status=400)
     await door().submit(SetAlert((await who()).org_id, wanted))
-    return redirect(urls.billing(part="alert"), 303)
+    return redirect(urls.billing(part="alert", saved=True), 303)
 
 
 @blueprint.get(f"{urls.API_KEYS}/<key_id>")

@@ -77,13 +77,13 @@ def spending_limits(
 def low_credit_alert(alert_below: int | None, available: int, hold: int, form: Form | None = None) -> LowCreditAlert:
     """`alert_below` and `hold`: milli-cents. `form`: as it came back with an error."""
     line = 2 * hold if alert_below is None else alert_below
-    below = "Below it now: you are told when it falls below again." if available < line else "Above it now."
+    below = "below the line: you are told the next time it falls below" if available < line else "above the line"
     whose = "your line" if alert_below is not None else "what two calls hold"
     return LowCreditAlert(
         form or Form({"alert_below": "" if alert_below is None else _typed(alert_below)}),
         f"{dollars_up(line)}, {whose}",
         dollars_up(2 * hold),
-        f"{dollars_down(available)} available. {below}",
+        f"{dollars_down(available)}, {below}",
     )
 
 

@@ -122,7 +122,7 @@ async def buy_number() -> AnyResponse:
         number = await numbers_service().purchase((await who()).org_id, e164)
     except ApiError as error:
         return await _numbers_page(Form(error=error.message), status=error.status)
-    return redirect(urls.number(number["id"]), 303)
+    return redirect(urls.number(number["id"], bought=True), 303)
 
 
 # -- one number -------------------------------------------------------------------------------------------------------
@@ -132,6 +132,8 @@ async def buy_number() -> AnyResponse:
 async def one_number(number_id: str) -> AnyResponse:
     number = await numbers_service().show((await who()).org_id, number_id)
     notices = (views.saved("It applies from the next call on."),) if request.args.get("saved") else ()
+    if request.args.get("bought"):
+        notices = (views.bought(number["monthly_cost_cents"] * MILLI_CENTS_PER_CENT),)
     return await _number_page(number, notices=notices)
 
 

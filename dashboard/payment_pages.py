@@ -62,10 +62,10 @@ async def set_auto_recharge() -> AnyResponse:
         if known is not None:
             kept = known.threshold_milli_cents, known.recharge_to_milli_cents, known.monthly_cap_milli_cents
             await door().submit(SetAutoRecharge(person.org_id, person.user_id, *kept, None))
-        return redirect(urls.billing(part="auto-recharge"), 303)
+        return redirect(urls.billing(part="auto-recharge", saved=True), 303)
     rule = rule_of({name: form.get(name, "")[:LONGEST_ENTRY] for name in (*FIELDS, "agreed")})
     if isinstance(rule, Form):
         return await billing_page(recharge=rule, status=400)
     wanted = rule.threshold, rule.recharge_to, rule.monthly_cap
     await door().submit(SetAutoRecharge(person.org_id, person.user_id, *wanted, rule.consent))
-    return redirect(urls.billing(part="auto-recharge"), 303)
+    return redirect(urls.billing(part="auto-recharge", saved=True), 303)

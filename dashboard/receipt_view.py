@@ -7,6 +7,7 @@ is the ledger's; this module only says which seconds it was for, and shows the s
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from dashboard import format as fmt
 from dashboard.calls_view import CallFacts, connected_seconds
 from dashboard.charts import Block, BlockKind, row_of_blocks
 
@@ -243,11 +244,11 @@ def _billed_lines(call: CallFacts, line: int, detected: int, charged: int) -> li
     beyond = line - detected - billed
     if beyond > 0:
         lines.append(SumLine("−", "Beyond the longest call: never charged", f"{beyond:,} s"))
-    rate = f"{call.rate_milli_cents_per_minute:,} a minute ÷ 60, rounded down"
+    rate = fmt.dollars(call.rate_milli_cents_per_minute)
     return [
         *lines,
         SumLine("=", "Connected", f"{billed:,} s", is_total=True),
-        SumLine("×", rate, f"{charged:,} milli-cents"),
+        SumLine("×", f"{rate} a minute, by the second, rounded down", f"{rate} ÷ 60"),
     ]
 
 

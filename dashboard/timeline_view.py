@@ -125,7 +125,7 @@ def _who(answered_by: str) -> str:
 
 
 def _money(call: CallFacts, transfer: Transfer, clock: Clock) -> Entry:
-    when, ledger = clock.arrival(transfer.created_at), f"ledger #{transfer.sequence:,}"
+    when, ledger = clock.arrival(transfer.created_at), f"ledger\u00a0#{transfer.sequence:,}"
     match transfer.kind:
         case "hold":
             size = f"{fmt.span(call.max_duration_seconds)} × {fmt.dollars(call.rate_milli_cents_per_minute)}"

@@ -29,6 +29,8 @@ WEBHOOKS = "/webhooks"
 ENDPOINTS = "/webhooks/endpoints"
 ROTATE_DEFAULT_SECRET = "/webhooks/secret/rotate"  # noqa: S105  (an address)
 SETTINGS = "/settings"
+SETTINGS_SAVED = f"{SETTINGS}?saved=1"
+MEMBERS = f"{SETTINGS}#members"
 CLOSE_ACCOUNT = "/settings/close"
 PASSWORD = "/settings/password"  # noqa: S105  (an address)
 INVITATIONS = "/settings/invitations"
@@ -100,9 +102,9 @@ def archive_agent(agent_id: str) -> str:
     return _under(AGENTS, agent_id, "archive")
 
 
-def number(number_id: str, *, saved: bool = False) -> str:
-    """A number's settings; `saved`: with word that they were saved."""
-    return _with(_under(NUMBERS, number_id), saved="1" if saved else None)
+def number(number_id: str, *, saved: bool = False, bought: bool = False) -> str:
+    """A number's settings; `saved` and `bought`: with word that they, or it, were."""
+    return _with(_under(NUMBERS, number_id), saved="1" if saved else None, bought="1" if bought else None)
 
 
 def release_number(number_id: str) -> str:
@@ -169,14 +171,16 @@ def billing(
     topups_before: str | None = None,
     payment: str | None = None,
     part: str = "",
+    saved: bool = False,
 ) -> str:
     """Billing for a period ("7d", "30d", "90d" or "2026-11"), with a filter and page of the ledger, a page of the
     top-ups, and word of a payment: a top-up's id, or "left" for one that was not completed.
 
-    `part` is the section to scroll to.
+    `part` is the section to scroll to, `saved` whether its form has just been.
     """
+    done = part if saved else None
     address = _with(
-        BILLING, period=period, entries=entries, before=before, topups_before=topups_before, payment=payment
+        BILLING, period=period, entries=entries, before=before, topups_before=topups_before, payment=payment, saved=done
     )
     return f"{address}#{part}" if part else address
 

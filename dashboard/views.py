@@ -163,6 +163,12 @@ def saved(then: str = "") -> Notice:
     return Notice("good", "check", f"Saved. {then}".rstrip())
 
 
+def bought(month_milli_cents: int) -> Notice:
+    """On the page of a number just bought."""
+    text = f"The number is yours. {fmt.dollars(month_milli_cents)} for its first month came from your credit."
+    return Notice("good", "check", f"{text} Choose below who answers it.")
+
+
 _TRY_AGAIN = Action("Try again", urls.ADD_CREDITS)
 
 
@@ -241,7 +247,7 @@ def account_closed() -> Message:
 def suspended() -> Notice:
     """Shown on every page while an operator keeps the organisation from calling and paying."""
     text = "Your account is suspended: new calls and top-ups are refused, calls under way go on. Write to support."
-    return Notice("stop", "paused", text)
+    return Notice("stop", "wallet-paused", text)
 
 
 def reset_sent(email: str) -> Message:

@@ -248,6 +248,13 @@ document.addEventListener("input", (event) => {
   if (event.target.id === "custom") typedAmount(event.target);
 });
 
+document.addEventListener("keydown", (event) => {
+  const asked = event.key === "Escape" && event.target.closest("details.confirm[open]");
+  if (!asked) return;
+  asked.open = false;
+  asked.querySelector("summary").focus();
+});
+
 // A form posts once, however often its button is pressed while the answer is on its way.
 const sent = new WeakSet();
 

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from dashboard.calls_view import CallFilters
 from dashboard.render import render
-from tests.browser.chromium import Axe
+from tests.browser.chromium import Axe, quiet_context
 from tests.browser.gallery import Gallery, serve_gallery
 from tests.dashboard import fixtures as fx
 from tests.dashboard import gallery as rendered
@@ -217,6 +217,35 @@ def test_the_theme_is_kept_in_a_cookie(page: Page, gallery: Gallery) -> None:
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == dark == "rgb(20, 21, 19)"
 
 
+def test_a_receipt_is_printed_dark_on_white_with_whose_it_is_and_nothing_to_press(page: Page, gallery: Gallery) -> None:
+    for name in ("call", "call-live", "billing"):
+        page.goto(f"{gallery.origin}/{name}?theme=dark")
+        page.emulate_media(media="print", color_scheme="dark")
+        assert page.evaluate("getComputedStyle(document.body).color") == "rgb(27, 28, 25)", name
+        expect(page.get_by_text("Larkspur Dental").first).to_be_visible()
+        pressed = page.locator("button, .button, input, select, nav a").filter(visible=True)
+        expect(pressed, name).to_have_count(0)
+
+
+def test_no_field_is_so_small_that_a_telephone_zooms_in_on_it(browser: Browser, gallery: Gallery) -> None:
+    with quiet_context(browser, has_touch=True, is_mobile=True) as context:
+        page, small, too_wide = context.new_page(), {}, {}
+        for name in GALLERY:
+            page.goto(f"{gallery.origin}/{name}")
+            for width in (360, 320):
+                page.set_viewport_size({"width": width, "height": 740})
+                if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+                    too_wide[name] = width
+            if found := page.evaluate(_SMALL_TYPE):
+                small[name] = found
+        assert (small, too_wide) == ({}, {})
+
+
+_SMALL_TYPE = """() => [...document.querySelectorAll("input, select, textarea")]
+    .filter((e) => !["hidden", "checkbox", "radio", "file"].includes(e.type) && e.checkVisibility())
+    .filter((e) => parseFloat(getComputedStyle(e).fontSize) < 16).map((e) => e.name)"""
+
+
 def test_what_is_to_be_pasted_can_be_copied(page: Page, gallery: Gallery) -> None:
     page.goto(f"{gallery.origin}/api-keys-created")
     page.get_by_role("button", name="Copy the key").click()
@@ -233,6 +262,41 @@ def test_everything_can_be_reached_by_keyboard(page: Page, gallery: Gallery) -> 
     expect(page.locator("main").get_by_role("link", name="Add credits")).to_be_focused()
     outline = page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
     assert outline == "2px"
+
+
+_FAULTS = '[aria-invalid="true"], .error, [role="alert"][tabindex]'
+
+
+def test_a_form_that_comes_back_opens_at_what_is_wrong_with_it(page: Page, gallery: Gallery) -> None:
+    pages_with_faults = set()
+    for name in GALLERY:
+        page.goto(f"{gallery.origin}/{name}")
+        fault = page.locator(_FAULTS).first
+        if not fault.count():
+            continue
+        pages_with_faults.add(name)
+        expect(fault, name).to_be_focused()
+        expect(fault, name).to_be_in_viewport()
+    assert pages_with_faults >= {"settings", "billing-30-days", "api-key-error", "numbers-empty", "signup"}
+
+
+def test_what_is_asked_twice_can_be_taken_back_from_the_keyboard(page: Page, gallery: Gallery) -> None:
+    page.goto(f"{gallery.origin}/api-keys")
+    asking = page.locator("#revoke-k1")
+    for back in ("Enter", "Escape"):
+        asking.press("Enter")
+        expect(page.get_by_role("button", name="Revoke it")).to_be_visible()
+        expect(asking).to_be_focused()
+        expect(asking).to_have_text("Keep", use_inner_text=True)
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("button", name="Revoke it")).to_be_focused()
+        page.keyboard.press("Shift+Tab" if back == "Enter" else back)
+        if back == "Enter":
+            page.keyboard.press(back)
+        expect(page.get_by_role("button", name="Revoke it")).to_be_hidden()
+        expect(asking).to_be_focused()
+        expect(asking).to_have_text("Revoke", use_inner_text=True)
+    assert gallery.posts == []
 
 
 def test_hovering_a_day_tells_its_figures(page: Page, gallery: Gallery) -> None:

@@ -137,6 +137,13 @@ def _calls(theme: Theme) -> str:
     return render("calls.html", page=shell, calls=call_list(calls_view.CallFilters(), fx.CALLS))
 
 
+@shown("calls-suspended")
+def _calls_suspended(theme: Theme) -> str:
+    wallet = replace(fx.OK, status="paused", message="", suspended=True)
+    shell = page("Calls", "calls", wallet, theme, notices=(views.suspended(),))
+    return render("calls.html", page=shell, calls=call_list(calls_view.CallFilters(), fx.CALLS))
+
+
 @shown("calls-none-match")
 def _calls_none_match(theme: Theme) -> str:
     shell = page("Calls", "calls", fx.OK, theme)
@@ -273,6 +280,7 @@ _workspace("agent-error", "agent.html", "Front desk", "agents", agent=ws.AGENT_W
 _workspace("numbers", "numbers.html", "Numbers", "numbers", view=ws.NUMBERS_PAGE)
 _workspace("numbers-empty", "numbers.html", "Numbers", "numbers", view=ws.NO_NUMBERS)
 _workspace("number", "number.html", "Number", "numbers", view=ws.NUMBER)
+_workspace("number-unpaid", "number.html", "Number", "numbers", view=replace(ws.NUMBER, number=ws.NUMBERS[1]))
 _workspace("api-keys", "api_keys.html", "API keys", "api_keys", view=ws.KEYS)
 _workspace("api-keys-created", "api_keys.html", "API keys", "api_keys", view=ws.KEY_CREATED)
 _workspace("api-keys-empty", "api_keys.html", "API keys", "api_keys", view=ws.NO_KEYS)

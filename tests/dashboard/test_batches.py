@@ -21,8 +21,8 @@ def test_why_it_waits_is_said_in_the_wallets_own_words() -> None:
     texts = [notice.text if notice else "" for notice in notices]
     assert texts == [
         "",
-        "It is not the time to call anybody who is left: 09:00 to 17:00, Mon, Tue, Wed, Thu, Fri, where each number "
-        "is. The batch goes on by itself.",
+        "It is not the time to call anybody who is left: Mon to Fri, 09:00 to 17:00, each number’s local time. "
+        "The batch goes on by itself.",
         f"{fx.PAUSE_SENTENCE} The batch then goes on by itself.",
         "Paused. Calls under way go on; nobody else is called.",
         "Paused: The API key that made this batch was revoked. Resume it when that is mended.",
@@ -43,6 +43,20 @@ def test_its_terms_are_told_in_words() -> None:
     assert dict(view.terms_of({**fx.RUNNING, "window": None}, ""))["Hours"] == "at any hour"
     once = {**fx.RUNNING, "retry": {"outcomes": [], "attempts": 1, "wait_seconds": 900}}
     assert dict(view.terms_of(once, ""))["Again"] == "Each number is called once"
+
+
+@pytest.mark.parametrize(
+    ("days", "timezone", "words"),
+    [
+        (["mon", "tue", "wed", "thu", "fri"], None, "Mon to Fri, 09:00 to 17:00, each number’s local time"),
+        (["wed", "mon", "tue", "sun"], None, "Mon, Tue, Wed, Sun, 09:00 to 17:00, each number’s local time"),
+        (["sat", "sun"], "America/New_York", "Sat, Sun, 09:00 to 17:00, in America/New York"),
+        (list(view.DAYS), None, "every day, 09:00 to 17:00, each number’s local time"),
+    ],
+)
+def test_its_hours_are_told_as_one_would_say_them(days: list[str], timezone: str | None, words: str) -> None:
+    window = {"days": days, "start": "09:00", "end": "17:00", "timezone": timezone}
+    assert view.window_words(window) == words
 
 
 def test_an_unnamed_batch_is_called_by_its_size() -> None:

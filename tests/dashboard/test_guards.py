@@ -9,6 +9,7 @@ from quart import Quart
 
 from config.app import DASHBOARD
 from dashboard import entrance
+from dashboard.render import static
 from tests.servers import DOLLAR
 from tests.town import Town, Visitor
 
@@ -190,3 +191,16 @@ async def test_an_error_is_a_page_with_its_own_words_and_a_way_on(town: Town) ->
     assert "Go to your calls" in dana.text
     assert (await dana.get("/nothing")).status_code == 404
     assert "Nothing is here" in dana.text
+
+
+async def test_only_what_is_the_same_for_everybody_is_packed(town: Town) -> None:
+    dana = await town.member("dana@example.com")
+    for path in ("/docs", "/docs/errors", "/openapi.json", static("style.css"), static("app.js")):
+        packed = await dana.http.get(path, headers={"Accept-Encoding": "gzip"})
+        plain = await dana.http.get(path, headers={"Accept-Encoding": "gzip;q=0"})
+        assert (packed.headers["Content-Encoding"], packed.headers["Vary"]) == ("gzip", "Accept-Encoding"), path
+        assert int(packed.headers["Content-Length"]) < len(plain.content) / 2, path
+        assert "Content-Encoding" not in plain.headers
+        assert packed.text == plain.text
+    for path in ("/billing", "/settings", "/login"):
+        assert "Content-Encoding" not in (await dana.get(path)).headers

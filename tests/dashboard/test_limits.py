@@ -11,8 +11,9 @@ async def test_the_organisations_limits_are_set_and_lifted_on_the_billing_page(t
     assert "Automatic recharge" in visitor.text
     assert "Spending limits" in visitor.text
     saved = await visitor.post("/billing/limits", **FORM)
-    assert (saved.status_code, saved.headers["Location"]) == (303, "/billing#limits")
-    await visitor.get("/billing")
+    assert (saved.status_code, saved.headers["Location"]) == (303, "/billing?saved=limits#limits")
+    await visitor.get("/billing?saved=limits")
+    assert "Spending limitsSaved" in visitor.text
     assert "$0.00 of $12.50" in visitor.text
     await visitor.post("/billing/limits", cap_day="", cap_month="", cap_calls="", countries=["US", "CA"])
     await visitor.get("/billing")
@@ -36,6 +37,15 @@ async def test_what_is_no_limit_is_said_beside_its_field_and_nothing_is_saved(to
     assert "$0.00, no cap" in visitor.text
 
 
+async def test_a_number_that_is_bought_opens_with_what_it_cost(town: Town) -> None:
+    visitor = await town.member("dana@example.com")
+    await visitor.get("/numbers")
+    bought = await visitor.post("/numbers/buy", phone_number="+14155550160")
+    assert bought.status_code == 303
+    await visitor.get(bought.headers["Location"])
+    assert "The number is yours. $1.00 for its first month came from your credit." in visitor.text
+
+
 async def test_a_number_beyond_the_cap_is_not_bought_and_the_page_says_why(town: Town) -> None:
     visitor = await town.member("dana@example.com")
     await visitor.get("/billing")
@@ -46,16 +56,29 @@ async def test_a_number_beyond_the_cap_is_not_bought_and_the_page_says_why(town:
     assert "$0.00 is spent and $0.00 held, and +14155550160 costs $1.00. Raise the cap under" in visitor.text
 
 
+async def test_whoever_sets_the_longest_call_stays_where_it_was_set_and_is_told(town: Town) -> None:
+    visitor = await town.member("dana@example.com")
+    for page, then, told in (
+        ("billing", "/billing?saved=longest-call#longest-call", "Longest callSaved"),
+        ("settings", "/settings?saved=1", "Saved."),
+    ):
+        await visitor.get(f"/{page}")
+        saved = await visitor.post("/billing/longest-call", seconds="600", page=page)
+        assert (saved.status_code, saved.headers["Location"]) == (303, then)
+        await visitor.get(then)
+        assert told in visitor.text
+
+
 async def test_the_low_credit_alert_is_set_on_the_billing_page(town: Town) -> None:
     visitor = await town.member("dana@example.com")
     await visitor.get("/billing")
     assert "$6.00, what two calls hold" in visitor.text
-    assert "Below it now: you are told when it falls below again." in visitor.text  # $5.00 of free credit
+    assert "$5.00, below the line: you are told the next time it falls below" in visitor.text  # $5.00 of free credit
     saved = await visitor.post("/billing/alert", alert_below="4.50")
-    assert (saved.status_code, saved.headers["Location"]) == (303, "/billing#alert")
+    assert (saved.status_code, saved.headers["Location"]) == (303, "/billing?saved=alert#alert")
     await visitor.get("/billing")
     assert "$4.50, your line" in visitor.text
-    assert "$5.00 available. Above it now." in visitor.text
+    assert "$5.00, above the line" in visitor.text
     assert 'value="4.50"' in visitor.page
     await visitor.post("/billing/alert", alert_below=" ")
     await visitor.get("/billing")

@@ -6,6 +6,7 @@ import pytest
 from dashboard import billing_view, call_view, calls_view, ledger_view, urls
 from dashboard.charts import UsageDay
 from tests.dashboard import fixtures as fx
+from tests.dashboard.gallery import GALLERY
 
 
 def entry(sequence: int) -> tuple[str, str, str]:
@@ -88,6 +89,8 @@ def test_a_call_is_named_after_what_answered_it() -> None:
 def test_a_refunded_call_stays_completed_and_costs_nothing() -> None:
     refunded = row(fx.REFUNDED)
     assert (refunded.status.label, refunded.refunded, refunded.charge) == ("Completed", True, 0)
+    shown = GALLERY["calls"]("light").partition(f'id="{refunded.id}"')[2].partition("</tr>")[0]
+    assert '<span class="soft">refunded</span></td>' in shown  # never "refunded $0.00", which says the contrary
 
 
 def test_an_inbound_call_is_listed_under_who_called() -> None:
@@ -118,6 +121,11 @@ def test_months_lead_to_their_days() -> None:
     assert usage.months[1].url == "/billing?period=2026-10#usage"
     assert [month.chosen for month in usage.months] == [True, False, False, False]
     assert (usage.charged_milli_cents, usage.csv_url) == (6_108_515, "/billing/usage.csv?period=2026-11")
+
+
+def test_a_month_of_another_year_is_named_with_it() -> None:
+    days = [UsageDay(dt.date(2025, 11, 1), calls=1, connected_seconds=60)]
+    assert billing_view.usage(days, [], period="2025-11", clock=fx.CLOCK).title == "Usage in November 2025"
 
 
 def test_an_account_without_calls_has_no_chart() -> None:

@@ -47,8 +47,8 @@ def test_a_billed_call_is_told_fact_by_fact_with_what_each_interval_cost() -> No
     assert entries[4].then is not None
     assert entries[4].then.small == "138 s on the line, less 4 s of detection"
     hold, charge = entries[0], entries[-1]
-    assert (hold.amount, hold.amount_suffix, hold.note) == (300_000, "held", "60 min × $0.05 · ledger #3,824")
-    assert (charge.amount, charge.returned, charge.note) == (-11_166, 288_834, "ledger #3,825")
+    assert (hold.amount, hold.amount_suffix, hold.note) == (300_000, "held", "60 min × $0.05 · ledger\u00a0#3,824")
+    assert (charge.amount, charge.returned, charge.note) == (-11_166, 288_834, "ledger\u00a0#3,825")
 
 
 def test_the_evidence_is_shown_in_the_carriers_own_words() -> None:
@@ -62,7 +62,7 @@ def test_the_sum_of_a_billed_call_leads_from_duration_to_charge() -> None:
         ("", "Call duration, answer to hang-up", "138 s", None),
         ("−", "Voicemail detection", "4 s", None),
         ("=", "Connected", "134 s", None),
-        ("×", "5,000 a minute ÷ 60, rounded down", "11,166 milli-cents", None),
+        ("×", "$0.05 a minute, by the second, rounded down", "$0.05 ÷ 60", None),
         ("=", "Charged", "", 11_166),
     ]
 
