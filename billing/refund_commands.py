@@ -1,7 +1,7 @@
 """The commands that reserve credit which is to be paid back, and let it go again.
 
 Invariant: what Stripe is asked to pay back is held from before it is asked until its answer is known, so no call uses
-it meanwhile; the hold ends in the transaction that takes the credit (`billing.hear_stripe`), or when nothing was paid.
+it meanwhile; the hold ends in the transaction that takes the credit (`billing.hear_reversal`), or when none is paid.
 """
 
 from collections.abc import Iterator, Sequence

@@ -15,9 +15,11 @@ import structlog
 from quart import current_app
 
 from billing.auto_recharge import Recharge
-from billing.hear_stripe import EventSeen, HearPayment, HearReversal
+from billing.hear_payment import HearPayment
+from billing.hear_reversal import HearReversal
 from billing.operator_commands import OperatorAction, ResolveTopup
 from billing.stripe_facts import READERS, BadObject, Fact
+from billing.stripe_rows import EventSeen
 from billing.topup_commands import CreateTopup, GiveUp, NotePayment, SaveCustomer, SaveSession, Suspended, TooMany
 from billing.topup_queries import customer_of, find_any_topup, find_by_session, find_recharge, late_matches, list_all
 from billing.topup_rows import Alert, Heard

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from billing import topup_queries, topups
-from billing.hear_stripe import HearPayment, HearReversal
+from billing.hear_payment import HearPayment
+from billing.hear_reversal import HearReversal
 from billing.ledger import Post
 from billing.posting import Posting
 from billing.stripe_facts import payment_of_session, reversal_of_refund

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from billing.hear_stripe import HearPayment
+from billing.hear_payment import HearPayment
 from billing.topup_commands import SaveSession
 from billing.topup_rules import Payment, PaymentState
 from config.clock import new_id

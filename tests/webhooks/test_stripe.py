@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import stripe
 
-from billing.hear_stripe import EventSeen, HearPayment
+from billing.hear_payment import HearPayment
 from billing.stripe_facts import payment_of_session
+from billing.stripe_rows import EventSeen
 from config.clock import new_id
 from tests.doors import failing_at
 from tests.servers import DOLLAR, opened_door, settings_of
