@@ -159,15 +159,17 @@ class Carrier:
             return CarrierForgot()
         return _asked(sid, found)
 
-    async def candidates(self, call: Call) -> Sequence[str]:
-        """Ids of the carrier's calls between these numbers since this one was dialled, but for legs of other calls.
+    async def candidates(self, call: Call) -> Sequence[CarrierAsked]:
+        """The carrier's calls between these numbers since this one was dialled, but for legs of other calls.
         Raises CarrierUnavailable."""
         _, found = await self._ask(
             lambda: self._client.calls.list_async(to=call.to_number, from_=call.from_number, limit=CANDIDATE_LIMIT)
         )
         since = (call.dial_began_at or call.created_at) - CLOCK_SKEW_MS
         calls = (item for item in found or () if not item.parent_call_sid)
-        return [item.sid for item in calls if item.date_created is None or _ms(item.date_created) >= since]
+        return [
+            _asked(item.sid, item) for item in calls if item.date_created is None or _ms(item.date_created) >= since
+        ]
 
     async def point_number_here(self, e164: str, *, create: bool) -> bool:
         """Set a number's webhooks to our addresses; with `create`, a number the account lacks is made (simulator).

@@ -15,7 +15,7 @@ from config.clock import Clock, new_id, now_ms
 from config.database import Database, Unavailable
 from config.door import Busy, Door, Down
 from voice.call import Call, Policy
-from voice.calls import bound_sids, find_any_call, pair_is_being_dialled
+from voice.calls import bound_sids, find_any_call, pair_is_disputed
 from voice.carrier import OVER_CAPACITY, Carrier, CarrierUnavailable
 from voice.create_call import CreateCall
 from voice.effects import Alert, Ask, Dial, Effect, Extract, HangUp, LimitTime
@@ -146,12 +146,14 @@ class Outbox:
     async def _carrier_says(self, call: Call) -> Event:
         if call.twilio_call_sid is not None:
             return await self._carrier.fetch(call.twilio_call_sid)
-        found = list(await self._carrier.candidates(call))
+        found = await self._carrier.candidates(call)
         async with self._database.read() as connection:
-            taken = await bound_sids(connection, found)
-            is_disputed = await pair_is_being_dialled(connection, call)
-        free = [sid for sid in found if sid not in taken]
-        return await self._carrier.fetch(free[0]) if len(free) == 1 and not is_disputed else DialNotFound(len(free))
+            taken = await bound_sids(connection, [each.twilio_call_sid for each in found])
+            is_disputed = await pair_is_disputed(connection, call)
+        free = [each for each in found if each.twilio_call_sid not in taken]
+        if len(free) == 1 and not is_disputed:
+            return await self._carrier.fetch(free[0].twilio_call_sid)
+        return DialNotFound(sum(not each.status.is_final for each in free))
 
     async def _extract(self, call: Call) -> None:
         if self.extract is None:

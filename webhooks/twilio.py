@@ -20,7 +20,7 @@ from voice.move_call import Observation
 from voice.openings import first_words
 from voice.outcomes import Moved, Paused, Rejected, Unknown
 from voice.service import calls_service
-from voice.vocabulary import CARRIER_STATUSES, CARRIER_VERDICTS
+from voice.vocabulary import CARRIER_STATUSES, CARRIER_VERDICTS, CallStatus
 from webhooks.twilio_form import Form, number_in, sid_of, timestamp_in, twiml_answer, verified_form
 
 log = structlog.get_logger(__name__)
@@ -67,8 +67,13 @@ async def call_verdict(call_id: str) -> tuple[str, int]:
 async def call_voice(call_id: str) -> Response:
     """The callee has picked up: what to say. Whose call it is stands in the signed address."""
     form = await verified_form()
+    sid = sid_of(form)
     call = await calls_service().find(call_id)
-    if call is None or call.status.is_final or call.twilio_call_sid not in (None, sid_of(form)):
+    if call is not None and call.twilio_call_sid is None:  # nothing else has told us yet, and perhaps nothing will
+        picked_up = StatusReported(sid, CallStatus.IN_PROGRESS)
+        heard = await calls_service().hear(call_id, picked_up, _observation("status", form))
+        call = heard.call if isinstance(heard, Moved) else None
+    if call is None or call.status.is_final or call.twilio_call_sid != sid:
         return twiml_answer(twiml.hang_up())
     return twiml_answer(await first_words(call))
 
