@@ -47,6 +47,8 @@ Decision = tuple[Call, tuple[Effect, ...]]
 def advance(call: Call, event: Event, now: int, policy: Policy) -> Decision:
     """The call after the event, and what must be done. An event that says nothing new changes nothing."""
     if (stray := _stray_sid(call, event)) is not None:
+        if isinstance(event, CarrierAsked):  # looked up by its numbers before the call's own id came: nobody's claim
+            return call, ()
         alert = Alert("stray_call", f"a second carrier call claims to be call {call.id}; it is hung up, unpaid")
         return call, (HangUp(stray), alert)
     moved, effects = _HANDLERS[type(event)](call, event, now, policy)

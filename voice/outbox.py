@@ -2,7 +2,8 @@
 
 Owns the tasks that leave the building. Invariant: nothing runs before the commit that asked for it, and a dial runs
 only here, in the process that committed it, once. Everything else can be lost with the process: the call's own row
-says when it must be looked at again, and the sweeper does.
+says when it must be looked at again, and the sweeper does. A stray, a call at the carrier for which no row stands, is
+hung up here until it has ended.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ DIAL_BEGINS_WITHIN_MS = 15_000
 """After this long it is not begun any more, so that whoever finds it stale need not fear a late dial."""
 CAPACITY_RETRY_SECONDS = (0.5, 1.0, 2.0)
 LIMIT_RETRY_SECONDS = (1.0, 3.0, 10.0)
+STRAY_RETRY_SECONDS = (5.0, 10.0, 20.0, 40.0, *(60.0,) * 14)
 
 
 class Outbox:
@@ -39,6 +41,7 @@ class Outbox:
         self._door, self._database, self._carrier, self._policy, self._clock = door, database, carrier, policy, clock
         self._tasks: set[asyncio.Task[None]] = set()
         self._dials: dict[str, asyncio.Task[None]] = {}
+        self._strays: dict[str, asyncio.Task[None]] = {}
         self._places = asyncio.Semaphore(DIALS_AT_ONCE)
         self.alerted: list[Callable[[Alert], None]] = []
         self.extract: Callable[[Call], Awaitable[None]] | None = None
@@ -54,18 +57,23 @@ class Outbox:
             case Dial():
                 key = command.key_id if isinstance(command, CreateCall) and command.idempotency_key else None
                 self._dials[call.id] = self._spawn(self._dial(call, key))
-            case HangUp(sid):
+            case HangUp(sid) if sid == call.twilio_call_sid:
                 self._spawn(self._hang_up(call, sid))
+            case HangUp(sid):
+                self._end_stray(call.id, sid)
             case LimitTime(sid, seconds):
                 self._spawn(self._limit_time(call, sid, seconds))
             case Ask():
                 self._spawn(self._ask(call))
             case Extract():
                 self._spawn(self._extract(call))
-            case Alert(kind, text):
-                log.warning("alert", kind=kind, detail=text, call_id=call.id)
-                for listener in self.alerted:
-                    listener(effect)
+            case Alert():
+                self._alert(call.id, effect)
+
+    def _alert(self, call_id: str, alert: Alert) -> None:
+        log.warning("alert", kind=alert.kind, detail=alert.text, call_id=call_id)
+        for listener in self.alerted:
+            listener(alert)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)
@@ -83,7 +91,7 @@ class Outbox:
         return len(self._tasks)
 
     async def idle(self) -> None:
-        """Wait until everything begun has ended."""
+        """Wait until everything begun has ended, but for strays: they may take long."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -120,6 +128,33 @@ class Outbox:
             await self._carrier.hang_up(sid, answered=call.answered_at is not None)
         except CarrierUnavailable as error:
             log.warning("hang_up_failed", call_id=call.id, error=str(error))  # tried again when due
+
+    def _end_stray(self, call_id: str, sid: str) -> None:
+        if sid not in self._strays:  # whatever else it says of itself
+            task = self._strays[sid] = asyncio.create_task(self._hang_up_stray(call_id, sid))
+            task.add_done_callback(lambda _: self._strays.pop(sid))
+
+    async def _hang_up_stray(self, call_id: str, sid: str) -> None:
+        """It claims to be a call that the carrier has under another id. Nothing brings it up again, so it is hung up
+        until the carrier says that it is over; its time limit and our silence when it is answered stand behind that."""
+        for delay in (*STRAY_RETRY_SECONDS, None):
+            try:
+                await self._carrier.hang_up(sid, answered=False)
+                told = await self._carrier.fetch(sid)
+            except CarrierUnavailable as error:
+                log.warning("stray_not_hung_up", call_id=call_id, error=str(error))
+            else:
+                if isinstance(told, CarrierAsked) and told.status.is_final:
+                    return
+            if delay is not None:
+                await asyncio.sleep(delay)
+        text = f"carrier call {sid}, which claims to be call {call_id}, cannot be hung up; end it at the carrier"
+        self._alert(call_id, Alert("stray_call_up", text))
+
+    def close(self) -> None:
+        """Strays are left as they are; what one says of itself next has it hung up by another process."""
+        for task in self._strays.values():
+            task.cancel()
 
     async def _limit_time(self, call: Call, sid: str, seconds: int) -> None:
         for delay in LIMIT_RETRY_SECONDS:

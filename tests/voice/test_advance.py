@@ -270,7 +270,7 @@ def test_a_lost_call_is_looked_for_no_more() -> None:
     assert (story.call.due_at, story.call.ask_at) == (None, None)
 
 
-@pytest.mark.parametrize("event", [RINGING, HUMAN, CarrierAsked(OTHER_SID, CallStatus.RINGING), DialAccepted(SID)])
+@pytest.mark.parametrize("event", [RINGING, HUMAN, DialAccepted(SID)])
 def test_a_second_call_of_the_carrier_is_hung_up_and_never_paid(event: Any) -> None:
     story = answered().after(3, HUMAN)
     before = story.call
@@ -278,6 +278,13 @@ def test_a_second_call_of_the_carrier_is_hung_up_and_never_paid(event: Any) -> N
     kinds = [type(effect) for effect in story.answer_of(stray)]
     assert kinds == [HangUp, Alert]
     assert hung_up(story) == [OTHER_SID]
+    assert story.call == before
+
+
+def test_a_call_that_was_only_found_by_its_numbers_is_let_be_when_another_was_meant() -> None:
+    story = answered()
+    before = story.call
+    assert story.answer_of(CarrierAsked(OTHER_SID, CallStatus.RINGING)) == ()
     assert story.call == before
 
 
