@@ -58,7 +58,8 @@ OLDEST_ACTIVE_NUMBER = (
 
 
 def _due(column: Column[int | None]) -> Select[Any]:
-    return select(calls.c.id).where(column <= bindparam("now")).order_by(column).limit(500)
+    oldest_first = select(calls.c.id).where(column <= bindparam("now")).order_by(column, calls.c.id)
+    return oldest_first.limit(bindparam("limit")).offset(bindparam("skipped"))
 
 
 DUE = _due(calls.c.due_at)

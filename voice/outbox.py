@@ -27,6 +27,8 @@ from voice.outcomes import Moved
 log = structlog.get_logger(__name__)
 
 DIALS_AT_ONCE = 90
+ASKED_AT_ONCE = 50
+"""However many calls are silent: the carrier limits us, and who waits for a connection must not time out by waiting."""
 DIAL_BEGINS_WITHIN_MS = 15_000
 """After this long it is not begun any more, so that whoever finds it stale need not fear a late dial."""
 CAPACITY_RETRY_SECONDS = (0.5, 1.0, 2.0)
@@ -43,6 +45,7 @@ class Outbox:
         self._dials: dict[str, asyncio.Task[None]] = {}
         self._strays: dict[str, asyncio.Task[None]] = {}
         self._places = asyncio.Semaphore(DIALS_AT_ONCE)
+        self._questions = asyncio.Semaphore(ASKED_AT_ONCE)
         self.alerted: list[Callable[[Alert], None]] = []
         self.extract: Callable[[Call], Awaitable[None]] | None = None
         door.committed.append(self.committed)
@@ -172,7 +175,8 @@ class Outbox:
     async def _ask(self, call: Call) -> None:
         """Could not ask is never "has ended": then nothing is told, and it is asked again later."""
         try:
-            event = await self._carrier_says(call)
+            async with self._questions:
+                event = await self._carrier_says(call)
         except CarrierUnavailable as error:
             log.warning("carrier_not_asked", call_id=call.id, error=str(error))
             return
