@@ -123,7 +123,9 @@ def _dial_accepted(call: Call, event: DialAccepted, now: int, policy: Policy) ->
 def _dial_refused(call: Call, event: DialRefused, now: int, policy: Policy) -> Decision:
     if call.dial_state is not DialState.INTENDED:
         return call, ()
-    return _give_up(call, DialState.REFUSED, event.code, event.message, now), ()
+    alert = Alert(event.code, f"no call can be placed; callingbox-server doctor says more: {event.message}")
+    alerts = (alert,) if event.code == "carrier_refuses_us" else ()
+    return _give_up(call, DialState.REFUSED, event.code, event.message, now), alerts
 
 
 def _dial_unanswered(call: Call, event: DialUnanswered, now: int, policy: Policy) -> Decision:

@@ -57,7 +57,13 @@ OVER_CAPACITY = DialRefused(
     "carrier_busy", "The carrier has no capacity just now. Nothing was charged; try again shortly."
 )
 UNREACHABLE = DialRefused("carrier_unreachable", "The carrier could not be reached. Nothing was charged.")
-REFUSES_US = DialRefused("carrier_refuses_us", "The carrier refuses this server's credentials. Nothing was charged.")
+_FOR_THE_OPERATOR = "Nothing was charged. Whoever runs this server has to mend it."
+_US = {
+    401: f"The carrier refuses this server's credentials. {_FOR_THE_OPERATOR}",
+    403: f"The carrier refuses this server's credentials. {_FOR_THE_OPERATOR}",
+    404: f"The carrier does not know this server's account. {_FOR_THE_OPERATOR}",
+}
+"""What is refused with these says nothing of the call: a list of the account is there, or the account is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,8 +286,8 @@ def _refusal(error: Exception) -> DialRefused | DialUnanswered:
     carrier_code = code if isinstance(code, int) else None
     if carrier_code in REFUSALS:
         return DialRefused(*REFUSALS[carrier_code], carrier_code)
-    if status in (401, 403):
-        return DialRefused(REFUSES_US.code, REFUSES_US.message, carrier_code)
+    if status in _US:
+        return DialRefused("carrier_refuses_us", _US[status], carrier_code)
     return DialRefused("carrier_refused", f"The carrier refused this request (error {carrier_code}).", carrier_code)
 
 

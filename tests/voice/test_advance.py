@@ -191,6 +191,12 @@ def test_a_refused_dial_is_free_and_says_why() -> None:
     assert story.all(Notify)[-1] == Notify("call.failed")
 
 
+def test_an_operator_hears_of_a_carrier_that_refuses_us_and_not_of_one_that_refuses_a_number() -> None:
+    refused = Story.outbound().after(1, DialRefused("carrier_refuses_us", "It does not know us.", 20404))
+    assert [alert.kind for alert in refused.all(Alert)] == ["carrier_refuses_us"]
+    assert Story.outbound().after(1, DialRefused("invalid_number", "No.", 21211)).all(Alert) == []
+
+
 def test_a_dial_without_answer_keeps_its_hold_and_blocks_the_pair() -> None:
     story = Story.outbound().after(10, DialUnanswered())
     assert (story.call.dial_state, story.call.reservation_status) == (DialState.UNKNOWN, ReservationStatus.RESERVED)

@@ -12,7 +12,9 @@ from config.settings import SIMULATED_ACCOUNT_SID
 from simulator.faults import FaultPlan
 from tests.servers import DOLLAR, Organisation, Server, free_port, running_network, running_server, until
 from tests.voice.test_api_calls import script
+from voice.batches.runner import MEANS
 from voice.call import Call
+from voice.effects import Alert
 from voice.twiml import greeting
 from webhooks.twilio_form import twiml_answer
 
@@ -88,6 +90,21 @@ async def test_a_carrier_that_refuses_our_credentials_is_a_502(sqlite_url: str) 
         refusal = await org.call(TO, expect=502)
         assert refusal["code"] == "carrier_refuses_us"
         assert await untouched(org)
+
+
+async def test_an_account_that_the_carrier_does_not_know_is_not_the_fault_of_who_calls(server: Server) -> None:
+    """A 404 for the list of calls itself is about nothing else. An operator hears of it; no row of a batch fails."""
+    org = await server.organisation()
+    alerts: list[Alert] = []
+    outbox = server.app.extensions["calls"].outbox
+    outbox.alerted.append(alerts.append)
+    outbox._carrier._client.account_sid = "AC" + "9" * 32
+    refusal = await org.call(TO, expect=502)
+    assert refusal["code"] == "carrier_refuses_us"
+    assert "does not know this server's account" in refusal["error"]
+    assert [alert.kind for alert in alerts] == ["carrier_refuses_us"]
+    assert await untouched(org)
+    assert MEANS.get(refusal["code"]) is None  # which stops a batch until somebody mends it
 
 
 async def test_a_carrier_that_cannot_be_reached_is_a_502(sqlite_url: str) -> None:
