@@ -71,8 +71,8 @@ def _dispatch(c: Conversation, event: Event, now: int) -> None:
             handler(c, now, is_speaking=is_speaking)
         case DtmfReceived(digit):
             hearing.on_key(c, digit, now)
-        case VerdictReceived(answered_by):
-            answering.on_verdict(c, now, answered_by)
+        case VerdictReceived(answered_by, ago_ms):
+            answering.on_verdict(c, now, answered_by, ago_ms)
         case RelayErrorReceived(description):
             c.do(StoreSegment(c.take_sequence_no(), "system", description[:500], None, now, now, "relay"))
         case DrainRequested(deadline_ms):

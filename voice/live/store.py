@@ -216,13 +216,13 @@ async def turns_of(connection: AsyncConnection, call_id: str) -> list[dict[str, 
     return [dict(row) for row in (await connection.execute(query)).mappings()]
 
 
-async def verdict_words(connection: AsyncConnection, call_ids: Sequence[str]) -> list[tuple[str, str]]:
-    """(call, what detection said of it in the carrier's words), in order of arrival."""
-    query = select(evidence.c.call_id, evidence.c.said).where(
+async def verdict_words(connection: AsyncConnection, call_ids: Sequence[str]) -> list[tuple[str, str, int]]:
+    """(call, what detection said of it in the carrier's words, when that arrived), in order of arrival."""
+    query = select(evidence.c.call_id, evidence.c.said, evidence.c.arrived_at).where(
         evidence.c.call_id.in_(call_ids), evidence.c.kind == "verdict"
     )
     found = (await connection.execute(query.order_by(evidence.c.arrived_at))).all()
-    return [(call_id, said["AnsweredBy"]) for call_id, said in found if said.get("AnsweredBy")]
+    return [(call_id, said["AnsweredBy"], at) for call_id, said, at in found if said.get("AnsweredBy")]
 
 
 async def has_open_session(connection: AsyncConnection, call_id: str) -> bool:
