@@ -36,7 +36,7 @@ def greet(c: Conversation, now: int) -> None:
     if notice:
         speaking.say(c, notice, now, "greeting", is_interruptible=False)
     if first:
-        speaking.say(c, first, now, "greeting")
+        speaking.say(c, first, now, "greeting", is_preemptible=c.may_meet_beep)
     else:
         turns.start_turn(c, now, note=NOTE_OPENING, may_use_tools=False)
 

@@ -183,9 +183,9 @@ def on_interrupt(c: Conversation, fragment: str, now: int) -> None:
 
 def _keep_rest(c: Conversation, hit: list[Utterance], now: int, *, is_complete: bool) -> None:
     """If nobody wanted to speak after all, the unheard rest is said, once."""
-    if not all(u.source in RESUMABLE or u.is_preemptible for u in hit):
+    if not all(u.source in RESUMABLE or u.source == "filler" for u in hit):
         return
-    text = " ".join(u.spoken.unheard for u in hit if u.is_cut and not u.is_preemptible).strip()
+    text = " ".join(u.spoken.unheard for u in hit if u.is_cut and u.source in RESUMABLE).strip()
     if not text and is_complete:
         return
     c.rest = Rest(text, is_complete)
