@@ -20,7 +20,7 @@ from voice.move_call import Observation
 from voice.openings import first_words
 from voice.outcomes import Moved, Paused, Rejected, Unknown
 from voice.service import calls_service
-from voice.vocabulary import CARRIER_STATUSES, CARRIER_VERDICTS, CallStatus
+from voice.vocabulary import ANONYMOUS, CARRIER_STATUSES, CARRIER_VERDICTS, CallStatus, caller_number
 from webhooks.twilio_form import Form, number_in, sid_of, timestamp_in, twiml_answer, verified_form
 
 log = structlog.get_logger(__name__)
@@ -83,12 +83,13 @@ async def inbound_voice() -> Response:
     """Somebody calls one of our numbers."""
     form = await verified_form()
     sid = sid_of(form)
-    result = await calls_service().receive(sid, form.get("To", "")[:32], form.get("From", "")[:32])
+    to_number, from_number = _numbers(form)
+    result = await calls_service().receive(sid, to_number, from_number)
     match result:
         case Moved(call) if not call.status.is_final and call.final_status is None:
             return twiml_answer(await first_words(call))
         case Paused(forward_to=str(fallback)) | Rejected(forward_to=str(fallback)):
-            return twiml_answer(twiml.forward(fallback))
+            return twiml_answer(twiml.forward(fallback, to_number if from_number == ANONYMOUS else None))
         case Paused():
             return twiml_answer(twiml.reject())
         case Rejected(code=code) if code in CODES[Scope.ORGANISATION]:
@@ -104,13 +105,15 @@ async def inbound_status() -> tuple[str, int]:
     """The end of an inbound call; comes once, before or after the voice request."""
     form = await verified_form()
     if not form.get("ParentCallSid"):
-        to_number, from_number = form.get("To", "")[:32], form.get("From", "")[:32]
-        result = await calls_service().inbound_ended(
-            _status(form), to_number, from_number, _observation("status", form)
-        )
+        result = await calls_service().inbound_ended(_status(form), *_numbers(form), _observation("status", form))
         if isinstance(result, Unknown):
             log.info("callback_for_unknown_number")
     return "", 204
+
+
+def _numbers(form: Form) -> tuple[str, str]:
+    """(called, calling)."""
+    return form.get("To", "")[:32], caller_number(form.get("From", "")[:32])
 
 
 def _status(form: Form) -> StatusReported:
