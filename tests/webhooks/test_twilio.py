@@ -151,9 +151,7 @@ async def test_a_sha256_signature_with_our_key_is_accepted_for_its_own_address_a
 
 async def test_the_signed_address_is_the_public_one_whatever_host_is_named(sqlite_url: str) -> None:
     """As behind a proxy: the public address differs from the one we listen on."""
-    async with running_server(
-        sqlite_url, PUBLIC_BASE_URL="https://calls.example.com", TWILIO_API_BASE_URL="http://127.0.0.1:9"
-    ) as server:
+    async with running_server(sqlite_url, PUBLIC_BASE_URL="https://calls.example.com") as server:
         path, form = "/webhooks/twilio/status", {"CallSid": "CA1", "CallStatus": "completed", "To": TO}
         assert (await server.callback(path, form)).status_code == 204
         for base, headers in (
