@@ -73,7 +73,7 @@ async def call_voice(call_id: str) -> Response:
         picked_up = StatusReported(sid, CallStatus.IN_PROGRESS)
         heard = await calls_service().hear(call_id, picked_up, _observation("status", form))
         call = heard.call if isinstance(heard, Moved) else None
-    if call is None or call.status.is_final or call.twilio_call_sid != sid:
+    if call is None or call.status.is_final or call.twilio_call_sid != sid or call.hang_up_requested_at is not None:
         return twiml_answer(twiml.hang_up())
     return twiml_answer(await first_words(call))
 

@@ -291,6 +291,18 @@ async def ringing(sqlite_url: str) -> AsyncIterator[Dialled]:
         yield await dial(server)
 
 
+async def test_who_picks_up_while_the_call_is_being_hung_up_hears_nobody(ringing: Dialled) -> None:
+    """Before the carrier has taken the hang-up."""
+    network = ringing.server.network
+    assert network is not None
+    network.faults = type(network.faults)(callback_lost=1.0, verdict_lost=1.0, update_error=1.0)
+    picked_up = {"CallSid": ringing.sid, **STATUS["answered"]}
+    assert "<Connect" in (await ringing.server.callback(ringing.path("voice"), picked_up)).text
+    await ringing.org.api.post(f"/v1/calls/{ringing.id}/hangup")
+    told = (await ringing.server.callback(ringing.path("voice"), picked_up)).text
+    assert ("<Hangup" in told, "<Connect" in told) == (True, False)
+
+
 @pytest.fixture
 async def stray(ringing: Dialled) -> str:
     """The carrier has made two calls of one dial, and cannot be told to end one."""
