@@ -79,7 +79,9 @@ CODES: Mapping[str, Code] = {
         "Read the sentence; the same request will be refused again.",
     ),
     "carrier_refuses_us": Code(
-        (502,), "The carrier refuses this server's credentials. Nothing was charged.", "Tell the server's operator."
+        (502,),
+        "The carrier refuses this server's credentials, or does not know its account. Nothing was charged.",
+        "Tell the server's operator.",
     ),
     "carrier_unreachable": Code(
         (502,), "The carrier could not be reached. Nothing was charged.", "Try again in a moment."

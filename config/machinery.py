@@ -140,6 +140,7 @@ class Machinery:
                 await self.notifier.idle()  # what those still raised
         except TimeoutError:
             log.warning("shutdown_with_work_left", tasks=self.outbox.depth)
+        self.outbox.close()
         await self.door.close()
         await self.carrier.close()
         await self.bank.close()

@@ -44,6 +44,7 @@ ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 DOLLAR = 100_000
 PATIENCE_SECONDS = 60
+NOWHERE = "http://127.0.0.1:9"
 
 
 def free_port() -> int:
@@ -234,12 +235,12 @@ def description() -> Description:
 async def running_server(
     database_url: str, *, network: tuple[str, Network] | None = None, **environment: str
 ) -> AsyncIterator[Server]:
-    """The application on a free port; `environment` as a process would get it."""
+    """The application on a free port; `environment` as a process would get it. Without a network its carrier, bank and
+    model are nowhere: those of a simulator that somebody runs at its usual port are not a test's."""
     listening = simulator_app.listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     defaults = {"DATABASE_URL": database_url, "PUBLIC_BASE_URL": url, "LOG_LEVEL": "WARNING"}
-    if network is not None:
-        defaults["TWILIO_API_BASE_URL"] = network[0]
+    defaults["TWILIO_API_BASE_URL"] = NOWHERE if network is None else network[0]
     settings = settings_of({**defaults, **environment})
     clock = VirtualClock()
     app = create_app(settings, clock)

@@ -89,9 +89,7 @@ BODIES: dict[str, Any] = {
 
 
 async def test_what_belongs_to_another_organisation_is_not_found_on_any_route(sqlite_url: str) -> None:
-    async with running_server(
-        sqlite_url, ALLOW_PRIVATE_URLS="true", TWILIO_API_BASE_URL="http://127.0.0.1:9"
-    ) as server:
+    async with running_server(sqlite_url, ALLOW_PRIVATE_URLS="true") as server:
         owner = await server.organisation(number="+14155550101")
         other = await server.organisation(number="+14155550102", credit=100 * DOLLAR)
         theirs = await belongings(owner)

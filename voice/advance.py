@@ -47,6 +47,8 @@ Decision = tuple[Call, tuple[Effect, ...]]
 def advance(call: Call, event: Event, now: int, policy: Policy) -> Decision:
     """The call after the event, and what must be done. An event that says nothing new changes nothing."""
     if (stray := _stray_sid(call, event)) is not None:
+        if isinstance(event, CarrierAsked):  # looked up by its numbers before the call's own id came: nobody's claim
+            return call, ()
         alert = Alert("stray_call", f"a second carrier call claims to be call {call.id}; it is hung up, unpaid")
         return call, (HangUp(stray), alert)
     moved, effects = _HANDLERS[type(event)](call, event, now, policy)
@@ -121,7 +123,9 @@ def _dial_accepted(call: Call, event: DialAccepted, now: int, policy: Policy) ->
 def _dial_refused(call: Call, event: DialRefused, now: int, policy: Policy) -> Decision:
     if call.dial_state is not DialState.INTENDED:
         return call, ()
-    return _give_up(call, DialState.REFUSED, event.code, event.message, now), ()
+    alert = Alert(event.code, f"no call can be placed; callingbox-server doctor says more: {event.message}")
+    alerts = (alert,) if event.code == "carrier_refuses_us" else ()
+    return _give_up(call, DialState.REFUSED, event.code, event.message, now), alerts
 
 
 def _dial_unanswered(call: Call, event: DialUnanswered, now: int, policy: Policy) -> Decision:

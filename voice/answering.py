@@ -14,6 +14,7 @@ from voice.agents.commands import DEFAULTS, call_snapshot
 from voice.agents.tables import agents, blocked_callers, callers
 from voice.dialling import NotDiallable, check_number
 from voice.tables import numbers
+from voice.vocabulary import ANONYMOUS
 
 DEFAULT_PROMPT = (
     "Answer the telephone. Greet the caller, find out what they want, and take a message: their name, their number "
@@ -21,6 +22,8 @@ DEFAULT_PROMPT = (
 )
 """What the default agent is told: that of a number nobody has set up."""
 MOST_FORWARDS_A_DAY = 10
+ANONYMOUS_CALLERS = 10
+"""So many callers those without a number are taken for: one of them must not lock the others out."""
 TURNED_AWAY = (
     "calls_paused",
     "organisation_suspended",
@@ -76,8 +79,11 @@ def refusal(rows: Rows, number: Row, caller: str, limit_per_hour: int, now: int)
         return "inbound_disabled", "No agent answers this number."
     known = rows.get(callers, caller_id)
     answered = known["calls"] if known is not None and known["hour"] == now // HOUR_MS else 0
-    if limit_per_hour and answered >= limit_per_hour:
-        return "caller_rate_limited", f"The caller was answered {limit_per_hour} times within the hour."
+    is_anonymous = caller == ANONYMOUS
+    most = limit_per_hour * ANONYMOUS_CALLERS if is_anonymous else limit_per_hour
+    if limit_per_hour and answered >= most:
+        who = "Callers without a number were" if is_anonymous else "The caller was"
+        return "caller_rate_limited", f"{who} answered {most} times within the hour."
     return None
 
 

@@ -58,7 +58,8 @@ OLDEST_ACTIVE_NUMBER = (
 
 
 def _due(column: Column[int | None]) -> Select[Any]:
-    return select(calls.c.id).where(column <= bindparam("now")).order_by(column).limit(500)
+    oldest_first = select(calls.c.id).where(column <= bindparam("now")).order_by(column, calls.c.id)
+    return oldest_first.limit(bindparam("limit")).offset(bindparam("skipped"))
 
 
 DUE = _due(calls.c.due_at)
@@ -162,13 +163,14 @@ async def bound_sids(connection: AsyncConnection, sids: list[str]) -> set[str]:
     return {sid for sid in (await connection.execute(query)).scalars() if sid is not None}
 
 
-async def pair_is_being_dialled(connection: AsyncConnection, call: Call) -> bool:
-    """Whether another call between the same numbers waits for the answer to its dial."""
+async def pair_is_disputed(connection: AsyncConnection, call: Call) -> bool:
+    """Whether another call between the same numbers has no id of the carrier's yet: then nobody but the carrier's own
+    word of a call of its can tell which of the two it is."""
     query = select(calls.c.id).where(
         text(IS_LIVE),  # names the index
         calls.c.org_id == call.org_id,
         calls.c.status == CallStatus.QUEUED,
-        calls.c.dial_state == DialState.INTENDED,
+        calls.c.dial_state.in_((DialState.INTENDED, DialState.UNKNOWN)),
         calls.c.to_number == call.to_number,
         calls.c.from_number == call.from_number,
         calls.c.id != call.id,

@@ -57,7 +57,13 @@ OVER_CAPACITY = DialRefused(
     "carrier_busy", "The carrier has no capacity just now. Nothing was charged; try again shortly."
 )
 UNREACHABLE = DialRefused("carrier_unreachable", "The carrier could not be reached. Nothing was charged.")
-REFUSES_US = DialRefused("carrier_refuses_us", "The carrier refuses this server's credentials. Nothing was charged.")
+_FOR_THE_OPERATOR = "Nothing was charged. Whoever runs this server has to mend it."
+_US = {
+    401: f"The carrier refuses this server's credentials. {_FOR_THE_OPERATOR}",
+    403: f"The carrier refuses this server's credentials. {_FOR_THE_OPERATOR}",
+    404: f"The carrier does not know this server's account. {_FOR_THE_OPERATOR}",
+}
+"""What is refused with these says nothing of the call: a list of the account is there, or the account is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,15 +165,17 @@ class Carrier:
             return CarrierForgot()
         return _asked(sid, found)
 
-    async def candidates(self, call: Call) -> Sequence[str]:
-        """Ids of the carrier's calls between these numbers since this one was dialled, but for legs of other calls.
+    async def candidates(self, call: Call) -> Sequence[CarrierAsked]:
+        """The carrier's calls between these numbers since this one was dialled, but for legs of other calls.
         Raises CarrierUnavailable."""
         _, found = await self._ask(
             lambda: self._client.calls.list_async(to=call.to_number, from_=call.from_number, limit=CANDIDATE_LIMIT)
         )
         since = (call.dial_began_at or call.created_at) - CLOCK_SKEW_MS
         calls = (item for item in found or () if not item.parent_call_sid)
-        return [item.sid for item in calls if item.date_created is None or _ms(item.date_created) >= since]
+        return [
+            _asked(item.sid, item) for item in calls if item.date_created is None or _ms(item.date_created) >= since
+        ]
 
     async def point_number_here(self, e164: str, *, create: bool) -> bool:
         """Set a number's webhooks to our addresses; with `create`, a number the account lacks is made (simulator).
@@ -278,8 +286,8 @@ def _refusal(error: Exception) -> DialRefused | DialUnanswered:
     carrier_code = code if isinstance(code, int) else None
     if carrier_code in REFUSALS:
         return DialRefused(*REFUSALS[carrier_code], carrier_code)
-    if status in (401, 403):
-        return DialRefused(REFUSES_US.code, REFUSES_US.message, carrier_code)
+    if status in _US:
+        return DialRefused("carrier_refuses_us", _US[status], carrier_code)
     return DialRefused("carrier_refused", f"The carrier refused this request (error {carrier_code}).", carrier_code)
 
 

@@ -32,7 +32,8 @@ class DialUnanswered:
 
 @dataclass(frozen=True, slots=True)
 class DialNotFound:
-    """The carrier was asked for the call by its numbers and time. `candidates`: how many fitted (0 or several)."""
+    """The carrier was asked for the call by its numbers and time. `candidates`: how many that may be it are still up;
+    which of them it is, if any, cannot be told."""
 
     candidates: int = 0
 

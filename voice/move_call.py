@@ -76,9 +76,10 @@ class MoveCall:
             row = next(iter(rows.find(calls, "twilio_call_sid", self.twilio_call_sid or "")), None)
         return None if row is None or self.org_id not in (None, row["org_id"]) else row
 
-    def _binds(self, row: Row) -> str | None:
-        """The carrier's id that this event would give a call that has none yet."""
-        return getattr(self.event, "twilio_call_sid", None) if row["twilio_call_sid"] is None else None
+    def _claims(self, row: Row) -> str | None:
+        """The carrier's id that this event gives the call, where the call has none yet, or another one."""
+        sid: str | None = getattr(self.event, "twilio_call_sid", None)
+        return None if sid == row["twilio_call_sid"] else sid
 
     def organisations(self, located: Rows) -> Iterable[str]:
         row = self._row(located)
@@ -93,7 +94,7 @@ class MoveCall:
         reads += limits.reads_for(row["org_id"], row["api_key_id"])
         if self.observation is not None:
             reads.append(Read(evidence, "call_id", (call_id,)))
-        if (sid := self._binds(row)) is not None:
+        if (sid := self._claims(row)) is not None:
             reads.append(Read(calls, "twilio_call_sid", (sid,)))
         if self.freed_key is not None:
             reads.append(Read(idempotency_keys, "id", (self.freed_key,)))
@@ -105,7 +106,7 @@ class MoveCall:
             return Unknown()
         if self.freed_key is not None and rows.get(idempotency_keys, self.freed_key) is not None:
             rows.update(idempotency_keys, self.freed_key, {"void": True})
-        if (sid := self._binds(row)) is not None and rows.find(calls, "twilio_call_sid", sid):
+        if (sid := self._claims(row)) is not None and rows.find(calls, "twilio_call_sid", sid):
             text = f"what the carrier says of call {row['id']} is about another call of ours; it is not believed"
             return Moved(call_of(row), (Alert("call_mistaken", text),), new=False)
         call = our_fault(rows, call_of(row), self.event, self.observation, self.transfer_id, now, self.policy)

@@ -2,7 +2,8 @@
 
 Owns the tasks that leave the building. Invariant: nothing runs before the commit that asked for it, and a dial runs
 only here, in the process that committed it, once. Everything else can be lost with the process: the call's own row
-says when it must be looked at again, and the sweeper does.
+says when it must be looked at again, and the sweeper does. A stray, a call at the carrier for which no row stands, is
+hung up here until it has ended.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from config.clock import Clock, new_id, now_ms
 from config.database import Database, Unavailable
 from config.door import Busy, Door, Down
 from voice.call import Call, Policy
-from voice.calls import bound_sids, find_any_call, pair_is_being_dialled
+from voice.calls import bound_sids, find_any_call, pair_is_disputed
 from voice.carrier import OVER_CAPACITY, Carrier, CarrierUnavailable
 from voice.create_call import CreateCall
 from voice.effects import Alert, Ask, Dial, Effect, Extract, HangUp, LimitTime
@@ -26,10 +27,13 @@ from voice.outcomes import Moved
 log = structlog.get_logger(__name__)
 
 DIALS_AT_ONCE = 90
+ASKED_AT_ONCE = 50
+"""However many calls are silent: the carrier limits us, and who waits for a connection must not time out by waiting."""
 DIAL_BEGINS_WITHIN_MS = 15_000
 """After this long it is not begun any more, so that whoever finds it stale need not fear a late dial."""
 CAPACITY_RETRY_SECONDS = (0.5, 1.0, 2.0)
 LIMIT_RETRY_SECONDS = (1.0, 3.0, 10.0)
+STRAY_RETRY_SECONDS = (5.0, 10.0, 20.0, 40.0, *(60.0,) * 14)
 
 
 class Outbox:
@@ -39,7 +43,9 @@ class Outbox:
         self._door, self._database, self._carrier, self._policy, self._clock = door, database, carrier, policy, clock
         self._tasks: set[asyncio.Task[None]] = set()
         self._dials: dict[str, asyncio.Task[None]] = {}
+        self._strays: dict[str, asyncio.Task[None]] = {}
         self._places = asyncio.Semaphore(DIALS_AT_ONCE)
+        self._questions = asyncio.Semaphore(ASKED_AT_ONCE)
         self.alerted: list[Callable[[Alert], None]] = []
         self.extract: Callable[[Call], Awaitable[None]] | None = None
         door.committed.append(self.committed)
@@ -54,18 +60,23 @@ class Outbox:
             case Dial():
                 key = command.key_id if isinstance(command, CreateCall) and command.idempotency_key else None
                 self._dials[call.id] = self._spawn(self._dial(call, key))
-            case HangUp(sid):
+            case HangUp(sid) if sid == call.twilio_call_sid:
                 self._spawn(self._hang_up(call, sid))
+            case HangUp(sid):
+                self._end_stray(call.id, sid)
             case LimitTime(sid, seconds):
                 self._spawn(self._limit_time(call, sid, seconds))
             case Ask():
                 self._spawn(self._ask(call))
             case Extract():
                 self._spawn(self._extract(call))
-            case Alert(kind, text):
-                log.warning("alert", kind=kind, detail=text, call_id=call.id)
-                for listener in self.alerted:
-                    listener(effect)
+            case Alert():
+                self._alert(call.id, effect)
+
+    def _alert(self, call_id: str, alert: Alert) -> None:
+        log.warning("alert", kind=alert.kind, detail=alert.text, call_id=call_id)
+        for listener in self.alerted:
+            listener(alert)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)
@@ -83,7 +94,7 @@ class Outbox:
         return len(self._tasks)
 
     async def idle(self) -> None:
-        """Wait until everything begun has ended."""
+        """Wait until everything begun has ended, but for strays: they may take long."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -121,6 +132,33 @@ class Outbox:
         except CarrierUnavailable as error:
             log.warning("hang_up_failed", call_id=call.id, error=str(error))  # tried again when due
 
+    def _end_stray(self, call_id: str, sid: str) -> None:
+        if sid not in self._strays:  # whatever else it says of itself
+            task = self._strays[sid] = asyncio.create_task(self._hang_up_stray(call_id, sid))
+            task.add_done_callback(lambda _: self._strays.pop(sid))
+
+    async def _hang_up_stray(self, call_id: str, sid: str) -> None:
+        """It claims to be a call that the carrier has under another id. Nothing brings it up again, so it is hung up
+        until the carrier says that it is over; its time limit and our silence when it is answered stand behind that."""
+        for delay in (*STRAY_RETRY_SECONDS, None):
+            try:
+                await self._carrier.hang_up(sid, answered=False)
+                told = await self._carrier.fetch(sid)
+            except CarrierUnavailable as error:
+                log.warning("stray_not_hung_up", call_id=call_id, error=str(error))
+            else:
+                if isinstance(told, CarrierAsked) and told.status.is_final:
+                    return
+            if delay is not None:
+                await asyncio.sleep(delay)
+        text = f"carrier call {sid}, which claims to be call {call_id}, cannot be hung up; end it at the carrier"
+        self._alert(call_id, Alert("stray_call_up", text))
+
+    def close(self) -> None:
+        """Strays are left as they are; what one says of itself next has it hung up by another process."""
+        for task in self._strays.values():
+            task.cancel()
+
     async def _limit_time(self, call: Call, sid: str, seconds: int) -> None:
         for delay in LIMIT_RETRY_SECONDS:
             await asyncio.sleep(delay)
@@ -137,7 +175,8 @@ class Outbox:
     async def _ask(self, call: Call) -> None:
         """Could not ask is never "has ended": then nothing is told, and it is asked again later."""
         try:
-            event = await self._carrier_says(call)
+            async with self._questions:
+                event = await self._carrier_says(call)
         except CarrierUnavailable as error:
             log.warning("carrier_not_asked", call_id=call.id, error=str(error))
             return
@@ -146,12 +185,14 @@ class Outbox:
     async def _carrier_says(self, call: Call) -> Event:
         if call.twilio_call_sid is not None:
             return await self._carrier.fetch(call.twilio_call_sid)
-        found = list(await self._carrier.candidates(call))
+        found = await self._carrier.candidates(call)
         async with self._database.read() as connection:
-            taken = await bound_sids(connection, found)
-            is_disputed = await pair_is_being_dialled(connection, call)
-        free = [sid for sid in found if sid not in taken]
-        return await self._carrier.fetch(free[0]) if len(free) == 1 and not is_disputed else DialNotFound(len(free))
+            taken = await bound_sids(connection, [each.twilio_call_sid for each in found])
+            is_disputed = await pair_is_disputed(connection, call)
+        free = [each for each in found if each.twilio_call_sid not in taken]
+        if len(free) == 1 and not is_disputed:
+            return await self._carrier.fetch(free[0].twilio_call_sid)
+        return DialNotFound(sum(not each.status.is_final for each in free))
 
     async def _extract(self, call: Call) -> None:
         if self.extract is None:

@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 
 TICK_SECONDS = 1.0
 ROUNDS = 20
+LOOKED_AT_ONCE = 500
 
 
 class Sweeper:
@@ -47,9 +48,20 @@ class Sweeper:
             await asyncio.sleep(TICK_SECONDS)
 
     async def look(self, *, silent: bool) -> Counter[str]:
-        """Look once at all calls that are due. Counts: `looked`, `asked`, `hung_up`, `failed`."""
+        """Look once at all calls that are due, the longest due first. Counts: `looked`, `asked`, `hung_up`,
+        `failed`."""
         counts: Counter[str] = Counter()
-        found = await self._database.look_up(SILENT if silent else DUE, now=self._clock())
+        is_through = False
+        while not is_through:  # who was looked at is due later; who could not be is passed over
+            found = await self._look_at_some(silent=silent, skipped=counts["failed"])
+            is_through = found["looked"] + found["failed"] < LOOKED_AT_ONCE
+            counts += found
+        return counts
+
+    async def _look_at_some(self, *, silent: bool, skipped: int) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        which = {"now": self._clock(), "limit": LOOKED_AT_ONCE, "skipped": skipped}
+        found = await self._database.look_up(SILENT if silent else DUE, **which)
         due = [row["id"] for row in found]
         commands = [MoveCall(TimePassed(), self._policy, new_id(), call_id=call_id) for call_id in due]
         results = await asyncio.gather(*(self._door.submit(command) for command in commands), return_exceptions=True)

@@ -87,10 +87,11 @@ def reject(reason: str = "busy") -> str:
     return str(response)
 
 
-def forward(e164: str) -> str:
-    """Connect the caller with somebody else, for a minute at most; unanswered until that one answers."""
+def forward(e164: str, caller_id: str | None) -> str:
+    """Connect the caller with somebody else, for a minute at most; unanswered until that one answers, who sees the
+    caller's own number where `caller_id` is None."""
     response = VoiceResponse()
-    dial = response.dial(answer_on_bridge=True, time_limit=FORWARD_SECONDS, timeout=RING_SECONDS)
+    dial = response.dial(answer_on_bridge=True, caller_id=caller_id, time_limit=FORWARD_SECONDS, timeout=RING_SECONDS)
     dial.number(e164)
     return str(response)
 

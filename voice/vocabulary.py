@@ -53,6 +53,19 @@ CARRIER_STATUSES = {
 """Twilio's CallStatus → ours."""
 
 
+ANONYMOUS = "anonymous"
+"""In place of the number of a caller who shows none."""
+_KEYS = str.maketrans("abcdefghijklmnopqrstuvwxyz", "22233344455566677778889999")
+_WITHHELD = ("", ANONYMOUS, "blocked", "private", "restricted", "unavailable", "unknown")
+_NO_NUMBERS = frozenset(told for word in _WITHHELD for told in (word, word.translate(_KEYS)))
+
+
+def caller_number(told: str) -> str:
+    """A caller's number from Twilio's From, which spells what stands for none in letters, or as the keys of a telephone
+    that bear them: +266696687."""
+    return ANONYMOUS if told.strip().lower().removeprefix("+") in _NO_NUMBERS else told
+
+
 class AnsweredBy(StrEnum):
     """Who picked up, from weakest to strongest evidence for the customer's benefit."""
 

@@ -20,7 +20,7 @@ from voice.move_call import Observation
 from voice.openings import first_words
 from voice.outcomes import Moved, Paused, Rejected, Unknown
 from voice.service import calls_service
-from voice.vocabulary import CARRIER_STATUSES, CARRIER_VERDICTS
+from voice.vocabulary import ANONYMOUS, CARRIER_STATUSES, CARRIER_VERDICTS, CallStatus, caller_number
 from webhooks.twilio_form import Form, number_in, sid_of, timestamp_in, twiml_answer, verified_form
 
 log = structlog.get_logger(__name__)
@@ -67,8 +67,13 @@ async def call_verdict(call_id: str) -> tuple[str, int]:
 async def call_voice(call_id: str) -> Response:
     """The callee has picked up: what to say. Whose call it is stands in the signed address."""
     form = await verified_form()
+    sid = sid_of(form)
     call = await calls_service().find(call_id)
-    if call is None or call.status.is_final or call.twilio_call_sid not in (None, sid_of(form)):
+    if call is not None and call.twilio_call_sid is None:  # nothing else has told us yet, and perhaps nothing will
+        picked_up = StatusReported(sid, CallStatus.IN_PROGRESS)
+        heard = await calls_service().hear(call_id, picked_up, _observation("status", form))
+        call = heard.call if isinstance(heard, Moved) else None
+    if call is None or call.status.is_final or call.twilio_call_sid != sid or call.hang_up_requested_at is not None:
         return twiml_answer(twiml.hang_up())
     return twiml_answer(await first_words(call))
 
@@ -78,12 +83,13 @@ async def inbound_voice() -> Response:
     """Somebody calls one of our numbers."""
     form = await verified_form()
     sid = sid_of(form)
-    result = await calls_service().receive(sid, form.get("To", "")[:32], form.get("From", "")[:32])
+    to_number, from_number = _numbers(form)
+    result = await calls_service().receive(sid, to_number, from_number)
     match result:
         case Moved(call) if not call.status.is_final and call.final_status is None:
             return twiml_answer(await first_words(call))
         case Paused(forward_to=str(fallback)) | Rejected(forward_to=str(fallback)):
-            return twiml_answer(twiml.forward(fallback))
+            return twiml_answer(twiml.forward(fallback, to_number if from_number == ANONYMOUS else None))
         case Paused():
             return twiml_answer(twiml.reject())
         case Rejected(code=code) if code in CODES[Scope.ORGANISATION]:
@@ -99,13 +105,15 @@ async def inbound_status() -> tuple[str, int]:
     """The end of an inbound call; comes once, before or after the voice request."""
     form = await verified_form()
     if not form.get("ParentCallSid"):
-        to_number, from_number = form.get("To", "")[:32], form.get("From", "")[:32]
-        result = await calls_service().inbound_ended(
-            _status(form), to_number, from_number, _observation("status", form)
-        )
+        result = await calls_service().inbound_ended(_status(form), *_numbers(form), _observation("status", form))
         if isinstance(result, Unknown):
             log.info("callback_for_unknown_number")
     return "", 204
+
+
+def _numbers(form: Form) -> tuple[str, str]:
+    """(called, calling)."""
+    return form.get("To", "")[:32], caller_number(form.get("From", "")[:32])
 
 
 def _status(form: Form) -> StatusReported:

@@ -13,7 +13,7 @@ from billing.ledger import Post
 from billing.posting import Posting
 from config.clock import new_id
 from tests.billing.test_limits import HOUR_HOLD, second_key
-from tests.servers import DOLLAR, Organisation, Server, free_port, installation, running_server, until
+from tests.servers import DOLLAR, Organisation, Server, free_port, installation, running_network, running_server, until
 from tests.town import open_town
 
 PATH = "/v1/billing/alert"
@@ -72,7 +72,10 @@ async def test_a_key_with_limits_of_its_own_does_not_silence_the_alert(server: S
 
 
 async def test_a_call_that_takes_credit_below_the_line_is_told(database_url: str) -> None:
-    async with running_server(database_url, ALLOW_PRIVATE_URLS="true") as server:
+    async with (
+        running_network() as network,
+        running_server(database_url, network=network, ALLOW_PRIVATE_URLS="true") as server,
+    ):
         org = await server.organisation(credit=20 * DOLLAR)
         await org.api.post("/v1/webhook_endpoints", json={"url": f"http://127.0.0.1:{free_port()}/hook"})
         await set_alert(org, 18 * DOLLAR)

@@ -29,6 +29,7 @@ from tests.servers import (
     running_network,
     until,
 )
+from voice import twiml
 from voice.agents.tables import do_not_call
 from voice.tables import calls
 
@@ -143,7 +144,13 @@ async def test_a_dial_that_died_with_its_process_is_never_dialled_again_but_reso
     network[1].faults, network[1].clock.speed = type(network[1].faults)(), 20.0
     first = next(iter(network[1].calls.values()))
     first.deleted = True  # the carrier lost this one altogether: it cannot be found, and nothing more is said about it
-    first.order = replace(first.order, status_callback=None, verdict_callback=None)
+    silent: dict[str, Any] = {
+        "status_callback": None,
+        "verdict_callback": None,
+        "voice": None,
+        "twiml": twiml.hang_up(),
+    }
+    first.order = replace(first.order, **silent)
 
     assert await held(installed, org) == 3 * 300_000
     await asyncio.to_thread(installed.start)

@@ -329,7 +329,7 @@ class _Calls:
         await self._answered()
         found = [leg for leg in self._network.legs.values() if (leg.to, leg.from_) == (to, from_)]
         return [
-            SimpleNamespace(sid=leg.sid, parent_call_sid=None, date_created=_at(leg.created_at // 1000 * 1000))
+            SimpleNamespace(**_shown(leg), parent_call_sid=None, date_created=_at(leg.created_at // 1000 * 1000))
             for leg in found[-limit:]
         ]
 
@@ -371,13 +371,8 @@ class _Call:
         else:
             said = Said(answered_by=leg.answered_by, is_reading=True, is_live=True)
         leg.told.append((Moment((now, now + 60)), said))
-        return SimpleNamespace(
-            sid=leg.sid,
-            status="in-progress" if stale else "queued" if leg.status == "initiated" else leg.status,
-            duration=None if stale or leg.answered_at is None else str(leg.duration_seconds),
-            answered_by=leg.answered_by,
-            start_time=None if leg.answered_at is None else _at(leg.answered_at // 1000 * 1000),
-        )
+        shown = _shown(leg)
+        return SimpleNamespace(**{**shown, "status": "in-progress", "duration": None} if stale else shown)
 
     async def update_async(self, status: str | None = None, time_limit: int | None = None) -> None:
         await self._calls._answered()
@@ -425,6 +420,16 @@ class _Numbers:
             self._network.owned.pop(sid, None)
 
         return SimpleNamespace(delete_async=delete_async)
+
+
+def _shown(leg: Leg) -> dict[str, Any]:
+    return {
+        "sid": leg.sid,
+        "status": "queued" if leg.status == "initiated" else leg.status,
+        "duration": None if leg.answered_at is None else str(leg.duration_seconds),
+        "answered_by": leg.answered_by,
+        "start_time": None if leg.answered_at is None else _at(leg.answered_at // 1000 * 1000),
+    }
 
 
 def _at(ms: int) -> datetime:

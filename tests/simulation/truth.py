@@ -16,6 +16,8 @@ from tests.simulation.database import CREDITS, raw_connection
 from tests.simulation.oracle import allowed_charges
 from tests.simulation.process import POLICY
 from voice.numbers.commands import MONTHLY_COST_CENTS
+from voice.outbox import DIAL_BEGINS_WITHIN_MS
+from voice.schedule import DIAL_STALE_MS
 
 if TYPE_CHECKING:
     from tests.simulation.world import Report, World
@@ -45,7 +47,8 @@ def against_the_truth(world: "World", report: "Report") -> Iterator[str]:
         report.reasons[f"{row['direction']} {row['billing_reason']}"] += 1
         spent[row["org_id"]] += row["billing_amount_milli_cents"] or 0
         if row["direction"] == "outbound":
-            yield from _outbound_faults(world, row, by_id.get(row["id"], []), ends, report)
+            rivals = [other for other in calls if _could_be_each_other(row, other)]
+            yield from _outbound_faults(world, row, by_id.get(row["id"], []), rivals, ends, report)
         else:
             yield from _inbound_faults(world, row, legs[row["twilio_call_sid"]], ends, report)
     known = {row["id"] for row in calls}
@@ -66,8 +69,18 @@ def against_the_truth(world: "World", report: "Report") -> Iterator[str]:
 # -- calls ------------------------------------------------------------------------------------------------------------
 
 
+def _could_be_each_other(row: Row, other: Row) -> bool:
+    """Dialled at once between the same numbers: if both answers are lost, nobody can tell by looking."""
+    pair = [(each["org_id"], each["from_number"], each["to_number"]) for each in (row, other)]
+    return (
+        row["id"] != other["id"]
+        and pair[0] == pair[1]
+        and abs(row["created_at"] - other["created_at"]) <= DIAL_STALE_MS + DIAL_BEGINS_WITHIN_MS
+    )
+
+
 def _outbound_faults(
-    world: "World", row: Row, legs: list[Leg], ends: dict[str, int], report: "Report"
+    world: "World", row: Row, legs: list[Leg], rivals: list[Row], ends: dict[str, int], report: "Report"
 ) -> Iterator[str]:
     charged, what = row["billing_amount_milli_cents"], f"call {row['id']} ({row['billing_reason']})"
     if row["reservation_status"] not in ("settled", "released") or row["id"] not in ends:
@@ -78,7 +91,11 @@ def _outbound_faults(
             yield f"{what}: there was no such call, charged {charged}, error_code {row['error_code']}"
         return
     [leg] = legs
-    if row["error_code"] is not None or row["twilio_call_sid"] != leg.sid:
+    if row["error_code"] == "dial_lost" and rivals and row["twilio_call_sid"] in (None, leg.sid):
+        report.doubtful += 1
+        if charged or ends[row["id"]] < (leg.ended_at or 0):
+            yield f"{what}: given up among rivals, charged {charged}, before its end or not free"
+    elif row["error_code"] is not None or row["twilio_call_sid"] != leg.sid:
         yield f"{what}: given up ({row['error_code']}) although the carrier has it as {leg.sid}"
     elif ends[row["id"]] < (leg.ended_at or 0):
         yield f"{what}: its hold ended at {ends[row['id']]}, before the call did at {leg.ended_at}"

@@ -191,6 +191,12 @@ def test_a_refused_dial_is_free_and_says_why() -> None:
     assert story.all(Notify)[-1] == Notify("call.failed")
 
 
+def test_an_operator_hears_of_a_carrier_that_refuses_us_and_not_of_one_that_refuses_a_number() -> None:
+    refused = Story.outbound().after(1, DialRefused("carrier_refuses_us", "It does not know us.", 20404))
+    assert [alert.kind for alert in refused.all(Alert)] == ["carrier_refuses_us"]
+    assert Story.outbound().after(1, DialRefused("invalid_number", "No.", 21211)).all(Alert) == []
+
+
 def test_a_dial_without_answer_keeps_its_hold_and_blocks_the_pair() -> None:
     story = Story.outbound().after(10, DialUnanswered())
     assert (story.call.dial_state, story.call.reservation_status) == (DialState.UNKNOWN, ReservationStatus.RESERVED)
@@ -270,7 +276,7 @@ def test_a_lost_call_is_looked_for_no_more() -> None:
     assert (story.call.due_at, story.call.ask_at) == (None, None)
 
 
-@pytest.mark.parametrize("event", [RINGING, HUMAN, CarrierAsked(OTHER_SID, CallStatus.RINGING), DialAccepted(SID)])
+@pytest.mark.parametrize("event", [RINGING, HUMAN, DialAccepted(SID)])
 def test_a_second_call_of_the_carrier_is_hung_up_and_never_paid(event: Any) -> None:
     story = answered().after(3, HUMAN)
     before = story.call
@@ -278,6 +284,13 @@ def test_a_second_call_of_the_carrier_is_hung_up_and_never_paid(event: Any) -> N
     kinds = [type(effect) for effect in story.answer_of(stray)]
     assert kinds == [HangUp, Alert]
     assert hung_up(story) == [OTHER_SID]
+    assert story.call == before
+
+
+def test_a_call_that_was_only_found_by_its_numbers_is_let_be_when_another_was_meant() -> None:
+    story = answered()
+    before = story.call
+    assert story.answer_of(CarrierAsked(OTHER_SID, CallStatus.RINGING)) == ()
     assert story.call == before
 
 

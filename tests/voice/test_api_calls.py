@@ -124,8 +124,9 @@ async def test_a_hang_up_while_it_rings_cancels_the_call_for_free(server: Server
 async def test_a_hang_up_works_though_the_answer_was_never_reported(server: Server) -> None:
     """We think it rings; the carrier, which has it in progress, refuses to cancel it."""
     org = await server.organisation()
-    script(server, "endless", verdict=None, ring_seconds=1)
+    script(server, "endless", verdict=None, ring_seconds=10)
     assert server.network is not None
+    server.network.clock.run_at(5)  # it rings longer than the answer to its dial takes
     server.network.faults = type(server.network.faults)(callback_lost=1.0)
     call = await org.call("+14155550123")
     [sid] = server.network.calls
@@ -137,9 +138,10 @@ async def test_a_hang_up_works_though_the_answer_was_never_reported(server: Serv
 
 async def test_a_hang_up_asked_for_before_the_carrier_knows_the_call_is_remembered(server: Server) -> None:
     org = await server.organisation()
-    script(server, "endless")
+    script(server, "endless", ring_seconds=50)
     assert server.network is not None
-    server.network.faults = type(server.network.faults)(create_lost=1.0, callback_delayed=1.0)
+    server.network.clock.run_at(5)  # it is asked for while it rings
+    server.network.faults = type(server.network.faults)(create_lost=1.0, callback_reordered=1.0)
     call = await org.call("+14155550123")
     assert call["status"] == "queued"
     await org.api.post(f"/v1/calls/{call['id']}/hangup")

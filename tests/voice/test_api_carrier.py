@@ -1,6 +1,7 @@
 """What the carrier may do to a request to dial, and what the customer then sees, pays and can rely on."""
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,7 +12,11 @@ from config.settings import SIMULATED_ACCOUNT_SID
 from simulator.faults import FaultPlan
 from tests.servers import DOLLAR, Organisation, Server, free_port, running_network, running_server, until
 from tests.voice.test_api_calls import script
+from voice.batches.runner import MEANS
 from voice.call import Call
+from voice.effects import Alert
+from voice.twiml import greeting
+from webhooks.twilio_form import twiml_answer
 
 TO = "+14155550123"
 
@@ -87,6 +92,21 @@ async def test_a_carrier_that_refuses_our_credentials_is_a_502(sqlite_url: str) 
         assert await untouched(org)
 
 
+async def test_an_account_that_the_carrier_does_not_know_is_not_the_fault_of_who_calls(server: Server) -> None:
+    """A 404 for the list of calls itself is about nothing else. An operator hears of it; no row of a batch fails."""
+    org = await server.organisation()
+    alerts: list[Alert] = []
+    outbox = server.app.extensions["calls"].outbox
+    outbox.alerted.append(alerts.append)
+    outbox._carrier._client.account_sid = "AC" + "9" * 32
+    refusal = await org.call(TO, expect=502)
+    assert refusal["code"] == "carrier_refuses_us"
+    assert "does not know this server's account" in refusal["error"]
+    assert [alert.kind for alert in alerts] == ["carrier_refuses_us"]
+    assert await untouched(org)
+    assert MEANS.get(refusal["code"]) is None  # which stops a batch until somebody mends it
+
+
 async def test_a_carrier_that_cannot_be_reached_is_a_502(sqlite_url: str) -> None:
     nowhere = f"http://127.0.0.1:{free_port()}"
     async with running_server(sqlite_url, TWILIO_API_BASE_URL=nowhere) as server:
@@ -130,6 +150,36 @@ async def test_a_lost_answer_keeps_the_hold_and_the_first_callback_binds_the_cal
     assert dials == [TO]
 
 
+@pytest.fixture
+def untold(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the carrier asks when somebody picks up is answered without our learning of it."""
+
+    async def answered(call_id: str) -> Any:
+        return twiml_answer(greeting(3_600))
+
+    monkeypatch.setitem(server.app.view_functions, "twilio.call_voice", answered)
+
+
+@pytest.mark.parametrize("fault", ["create_lost", "create_error_made"])
+async def test_a_lost_call_whose_callbacks_are_lost_too_is_known_when_somebody_picks_up(
+    server: Server, dials: list[str], fault: str
+) -> None:
+    org = await server.organisation()
+    script(server, "endless")
+    faults(server, **{fault: 1.0}, callback_lost=1.0, verdict_lost=1.0)
+    call = await org.call(TO)
+    await until(lambda: status_is(org, call, "in_progress"), "the answer")
+    assert server.network is not None
+    await org.api.post(f"/v1/calls/{call['id']}/hangup")
+    await until(lambda: server.network and not server.network.live_calls, "the hang-up")
+    assert dials == [TO]
+
+
+async def status_is(org: Organisation, call: Any, status: str) -> bool:
+    return bool((await org.call_of(call))["status"] == status)
+
+
+@pytest.mark.usefixtures("untold")
 @pytest.mark.parametrize("fault", ["create_lost", "create_error_made"])
 async def test_a_lost_call_whose_callbacks_are_lost_too_is_found_by_the_sweep(
     server: Server, dials: list[str], fault: str
@@ -170,6 +220,7 @@ async def test_a_call_that_was_never_made_is_given_up_and_free(server: Server, d
     assert dials == [TO]
 
 
+@pytest.mark.usefixtures("untold")
 async def test_a_call_given_up_that_turns_out_to_exist_is_hung_up_and_free(server: Server) -> None:
     org = await server.organisation()
     script(server, "endless", ring_seconds=0)
@@ -196,6 +247,7 @@ async def test_a_call_given_up_that_turns_out_to_exist_is_hung_up_and_free(serve
     assert await untouched(org)
 
 
+@pytest.mark.usefixtures("untold")
 async def test_a_lost_call_is_not_taken_for_the_leg_of_another(server: Server) -> None:
     org = await server.organisation()
     script(server, "endless")
@@ -212,6 +264,7 @@ async def test_a_lost_call_is_not_taken_for_the_leg_of_another(server: Server) -
     assert (await org.call_of(call))["error_code"] == "dial_lost"
 
 
+@pytest.mark.usefixtures("untold")
 async def test_a_lost_call_is_not_taken_for_another_whose_dial_is_under_way(
     server: Server, dials: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,6 +307,68 @@ async def test_a_lost_call_is_not_taken_for_another_whose_dial_is_under_way(
     await server.sweep()
     assert (await org.call_of(dead))["error_code"] == "dial_lost"
     assert dials == [TO]
+
+
+@dataclass
+class Pair:
+    """Two calls between the same numbers of which nobody knows more than that one rings. `dead` was never dialled."""
+
+    org: Organisation
+    dead: Any
+    lost: Any
+    sid: str
+
+    async def shown(self) -> list[tuple[str, str | None]]:
+        """(status, error code) of both."""
+        both = [await self.org.call_of(each) for each in (self.dead, self.lost)]
+        return [(each["status"], each["error_code"]) for each in both]
+
+
+@pytest.fixture
+async def pair(server: Server, untold: None, monkeypatch: pytest.MonkeyPatch) -> Pair:
+    org = await server.organisation(credit=50 * DOLLAR)
+    script(server, "endless")
+    with monkeypatch.context() as dying:
+        dying.setattr(server.app.extensions["calls"].outbox, "_start", lambda *effect: None)
+        asking = asyncio.create_task(org.api.post("/v1/calls", json={"to": TO}))
+        dead = await until(lambda: newest(org), "the call")
+        asking.cancel()
+    faults(server, create_error_made=1.0, callback_lost=1.0, verdict_lost=1.0)
+    lost = await org.call(TO)
+    assert server.network is not None
+    [sid] = server.network.calls
+    return Pair(org, dead, lost, sid)
+
+
+async def test_of_two_lost_calls_neither_is_taken_for_the_one_that_was_made(server: Server, pair: Pair) -> None:
+    for seconds in (31, 31, server.settings.sweep_silence_seconds):
+        server.clock.advance(seconds)
+        await server.sweep()
+        assert await pair.shown() == [("queued", None), ("queued", None)]
+    assert (await pair.org.wallet())["held_milli_cents"] == 600_000
+
+    path = f"/webhooks/twilio/calls/{pair.lost['id']}/status"
+    await server.callback(path, {"CallSid": pair.sid, "CallStatus": "in-progress"})
+    server.clock.advance(31)
+    await server.sweep()
+    assert await pair.shown() == [("failed", "dial_lost"), ("in_progress", None)]
+
+
+async def test_when_the_one_that_was_made_has_ended_untold_both_are_given_up_and_free(
+    server: Server, pair: Pair
+) -> None:
+    server.clock.advance(server.settings.sweep_silence_seconds + 1)
+    await server.sweep()
+    await server.app.extensions["calls"].outbox._carrier.hang_up(pair.sid, answered=True)
+    await until(lambda: server.network and not server.network.live_calls)
+    server.clock.advance(31)
+    await server.sweep()
+    assert await pair.shown() == [("failed", "dial_lost"), ("failed", "dial_lost")]
+    end = {"CallSid": pair.sid, "CallStatus": "completed", "CallDuration": "40"}
+    await server.callback(f"/webhooks/twilio/calls/{pair.lost['id']}/status", end)
+    wallet = await pair.org.wallet()
+    assert (wallet["held_milli_cents"], wallet["balance_milli_cents"]) == (0, 50 * DOLLAR)
+    assert (await audit(server.settings))["violations"] == []
 
 
 async def newest(org: Organisation) -> Any:

@@ -334,7 +334,7 @@ async def test_two_workers_share_a_batch_and_call_nobody_twice(server: Server) -
 
 
 async def test_a_carrier_that_is_away_is_not_asked_for_everybody_in_turn(sqlite_url: str) -> None:
-    async with running_server(sqlite_url, TWILIO_API_BASE_URL="http://127.0.0.1:9") as server:
+    async with running_server(sqlite_url) as server:
         org = await server.organisation()
         made = await make(org, humans(3), max_concurrent=1)
         await until(lambda: _has_calls(org, 1))

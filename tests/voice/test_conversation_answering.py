@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from tests.voice.rig import Rig, Say, brief, call, fail, outbound, stall
+from tests.voice.rig import CHARACTER_MS, LAG_MS, Rig, Say, brief, call, fail, outbound, stall
 from voice.conversation.actions import SendDigits
 from voice.conversation.brief import CallBrief
 from voice.conversation.events import ModelFault, VerdictReceived
@@ -237,6 +237,55 @@ def test_a_message_behind_our_greeting_sounds_to_its_end_however_slow_the_voice(
     rig.wait(100_000)
     assert rig.cut_by_end == ""
     assert rig.handoff == {"reason": "voicemail_left"}
+
+
+LONG = "I am calling about your visit on Tuesday, which we would like to move to another day of that week."
+MESSAGE = "Please call Acme Dental."
+LEAVES = {"voicemail_action": "leave_message", "voicemail_message": MESSAGE}
+
+
+@pytest.mark.parametrize("says", ["greeting", "reply", "reprompt"])
+def test_what_we_are_saying_when_the_beep_comes_is_not_recorded_before_the_message(says: str) -> None:
+    rig = answered(Say(LONG), **LEAVES, first_message=LONG)
+    if says == "greeting":
+        rig.wait(8_000)
+    elif says == "reply":
+        rig.wait(15_000)
+        rig.hear("Sam here, talk to the box.", wait=2_000)
+    else:
+        rig.wait(21_500)
+        assert rig.said_at("Are you still there?")
+    assert rig.conversation.floor.agent
+    beep_at = rig.t
+    rig.take(VerdictReceived("machine_end_beep"))
+    rig.wait(60_000)
+    assert rig.handoff == {"reason": "voicemail_left"}
+    assert rig.ended_at is not None
+    assert rig.ended_at - beep_at < LAG_MS + CHARACTER_MS * len(f"{IDENTITY} {MESSAGE}") + 500
+    assert rig.segments()[-1].text == f"{IDENTITY[:-1]} {MESSAGE}"
+    assert rig.segments()[-2].cut_text
+
+
+@pytest.mark.parametrize("comes", ["verdict", "hello"])
+def test_once_a_person_is_known_to_listen_nothing_we_say_gives_way_to_what_follows(comes: str) -> None:
+    rig = answered(Say("It is about your visit."), **LEAVES)
+    if comes == "verdict":
+        rig.take(VerdictReceived("human"))
+    rig.hear("Hello?", wait=8_000)
+    rig.hear("Sam Smith, good morning.", wait=4_000)
+    assert rig.said_at("visit.")
+    assert not any(frame["preemptible"] for _, frame in rig.sent)
+
+
+def test_a_noise_over_a_greeting_that_may_give_way_to_a_message_does_not_lose_its_rest() -> None:
+    rig = answered(Say("?"), **LEAVES, first_message=LONG)
+    rig.wait(9_000)
+    rig.interrupt()
+    rig.wait(300)
+    rig.client("off")
+    rig.wait(3_000)
+    assert rig.said_at("another day of that week.")[1:]
+    assert rig.requests == []
 
 
 def test_a_live_hello_wins_over_the_message() -> None:

@@ -74,6 +74,41 @@ def test_a_write_is_not_repeated_by_another_process(after: int, code: str | None
     assert result.get("error", {}).get("code") == code
 
 
+def test_the_time_that_a_machines_call_may_last_does_not_begin_again_in_another_process() -> None:
+    rig = Rig([Say("I see. Please go on.")], brief=outbound()).setup()
+    rig.hear("Say your name and the reason for your call.", wait=9_000)
+    rig.take(VerdictReceived("machine_start"))
+    rig.hear("Hello, this is Sam.", wait=60_000)
+    rig.take(SocketLost())
+    other = taken_over(rig, Say("I see. Please go on."))
+    other.setup(ResumeReason.LOST)
+    other.take(VerdictReceived("machine_start", ago_ms=61_000))
+    subjects = iter(("the parking of cars", "my insurance", "a bus from downtown", "prices") * 6)
+    began = other.t
+    while other.handoff is None:
+        other.hear(f"Tell me about {next(subjects)}.", wait=5_000)
+    assert [at - began for at in other.said_at("our time is up")] == [49_000]
+    assert other.ended_at is not None
+    assert other.ended_at - began <= 59_000
+
+
+def test_a_message_that_another_process_had_begun_is_said_again_from_its_beginning() -> None:
+    message = "Please call Acme Dental about your visit. We are there until six."
+    rig = Rig(brief=outbound(voicemail_action="leave_message", voicemail_message=message)).setup()
+    rig.hear("You've reached Sam, leave a message after the tone.", wait=4_000)
+    rig.take(VerdictReceived("machine_end_beep"))
+    rig.wait(6_000)
+    rig.take(SocketLost())
+    other = taken_over(rig)
+    other.setup(ResumeReason.LOST)
+    other.take(VerdictReceived("machine_end_beep", ago_ms=7_000))
+    other.wait(30_000)
+    assert other.handoff == {"reason": "voicemail_left"}
+    assert (other.cut_by_end, other.said_at("We are there")) == ("", other.said_at("Please call Acme Dental"))
+    assert other.segments()[-1].text.endswith(message)
+    assert {segment.source for segment in other.segments()} == {"voicemail"}
+
+
 def test_fillers_and_apologies_are_not_remembered_by_another_process() -> None:
     rig = greeted(Say("Hi."), Say("Here you are.", after=2_000))
     rig.hear("Hi.", wait=3_000)

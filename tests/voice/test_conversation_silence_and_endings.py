@@ -37,6 +37,37 @@ def test_after_our_own_goodbye_nobody_is_asked_whether_they_are_there(words: str
     assert rig.handoff == {"reason": "end_call"}
 
 
+def parting(words: str) -> Rig:
+    """The agent takes leave, and ends the call when nobody objects."""
+    rig = greeted(call("end_call", text=words), Say("It is on Friday."))
+    rig.hear("That is all.", wait=3_000)
+    assert rig.conversation.ending is not None
+    return rig
+
+
+@pytest.mark.parametrize("words", ["Okay.", "Okay, got it.", "Mm-hm."])
+def test_who_only_agrees_to_our_goodbye_is_not_drawn_into_another(words: str) -> None:
+    rig = parting("You are all set. Goodbye!")
+    rig.hear(words, wait=3_000)
+    assert len(rig.requests) == 1
+    assert rig.handoff == {"reason": "end_call"}
+
+
+def test_who_agrees_to_something_that_our_goodbye_asked_is_answered() -> None:
+    rig = parting("Shall I tell you the day?")
+    rig.hear("Okay.", wait=3_000)
+    assert rig.said_at("Friday.")
+    assert rig.handoff is None
+
+
+def test_who_says_only_that_they_are_there_when_we_give_up_is_heard() -> None:
+    rig = greeted(Say("Good."))
+    rig.wait(32_000)
+    assert rig.said_at("I can't hear you")
+    rig.hear("Yeah, right.", wait=3_000)
+    assert rig.said_at("Good.")
+
+
 def test_who_answers_our_goodbye_late_is_still_heard() -> None:
     rig = Rig([Say("Goodbye!"), Say("It is on Friday.")]).setup()
     rig.wait(8_000)

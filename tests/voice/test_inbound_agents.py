@@ -140,6 +140,34 @@ async def test_a_caller_is_answered_only_so_often_in_an_hour(sqlite_server: Serv
     assert "<Reject" not in await rings(server, 62)
 
 
+@pytest.mark.parametrize("shown", ["", "anonymous", "Restricted", "+266696687", "+7378742833", "+86282452253"])
+async def test_callers_who_show_no_number_are_many(
+    sqlite_server: Server, monkeypatch: pytest.MonkeyPatch, shown: str
+) -> None:
+    """One of them does not lock the others out; all together they have a limit, and it is theirs alone."""
+    server = sqlite_server
+    monkeypatch.setattr("voice.service.ANSWERS_PER_CALLER_AND_HOUR", 2)
+    org = await server.organisation(credit=500 * DOLLAR)
+    for sid in range(20):
+        assert "<Reject" not in await rings(server, sid, caller=shown)
+    assert (await newest_call(org))["from_number"] == "anonymous"
+    assert REJECTED in await rings(server, 20, caller="+266696687")
+    refused = await newest_call(org)
+    assert refused["error_code"] == "caller_rate_limited"
+    assert refused["error_message"] == "Callers without a number were answered 20 times within the hour."
+    for sid in (21, 22):
+        assert "<Reject" not in await rings(server, sid)
+    assert REJECTED in await rings(server, 23)
+
+
+async def test_the_end_of_an_anonymous_call_is_that_of_the_call(server: Server) -> None:
+    org = await server.organisation()
+    await rings(server, caller="+266696687")
+    await server.converse(org, await newest_call(org), f"CA{1:032d}")
+    await ends(server, seconds=30)
+    assert (await newest_call(org))["billed_duration_seconds"] == 30
+
+
 async def test_without_rate_limits_a_caller_may_call_on(sqlite_url: str) -> None:
     async with (
         running_network() as network,
@@ -189,6 +217,15 @@ async def test_while_paused_callers_go_to_the_fallback_at_most_ten_times_a_day(s
     server.clock.advance(86_400)
     assert f"<Number>{DESK}</Number>" in await rings(server, 11)
     assert (await org.wallet())["balance_milli_cents"] == DOLLAR
+
+
+async def test_a_caller_without_a_number_is_forwarded_under_the_number_that_was_called(server: Server) -> None:
+    """What stands for a withheld number is no caller id that every network takes."""
+    org = await server.organisation(credit=DOLLAR)
+    await verify(server, org)
+    await set_fallback(org, DESK)
+    assert f'callerId="{NUMBER}"' in await rings(server, 1, caller="+266696687")
+    assert "callerId" not in await rings(server, 2)
 
 
 async def test_a_forwarded_caller_is_free_however_long_it_lasts(server: Server) -> None:

@@ -84,6 +84,30 @@ async def test_a_transfer_goes_to_the_agents_own_number_and_allowed_countries_al
     await on.over(call)
 
 
+async def test_that_nobody_took_a_transfer_is_said_though_sockets_are_lost_before_they_open(on: Stage) -> None:
+    """And no more often than other lost sockets are."""
+    agent = await on.agent(transfer_number=PERSON)
+    sockets = on.sockets()
+    on.script()
+    call = await on.org.call(TO, agent_id=agent)
+    async with sockets.open(await sockets.session()) as socket:
+        await socket.send_json(_prompt("Hello?"))
+        await hears(socket, "Is this a good moment?")
+    sockets.end("ended", '{"reason": "transfer", "number": "+14155550171"}')  # which is not the agent's
+    for _ in range(2):
+        await sockets.session()
+        sockets.end()
+    async with sockets.open(await sockets.session()) as socket:
+        await hears(socket, "nobody could take your call")
+    sockets.end()
+    async with sockets.open(await sockets.session()) as socket:
+        await socket.send_json(_prompt("Is there anything I should know?"))
+        assert "nobody could" not in await hears(socket, "anything else")
+    sockets.end()
+    await on.over(call)  # taken up as often as it may be
+    assert sum("nobody could take your call" in line for line in await on.spoken(call)) <= 2
+
+
 # -- to another socket ------------------------------------------------------------------------------------------------
 
 

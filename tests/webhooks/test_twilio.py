@@ -5,6 +5,7 @@ import base64
 import hashlib
 import hmac
 import itertools
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,9 +151,7 @@ async def test_a_sha256_signature_with_our_key_is_accepted_for_its_own_address_a
 
 async def test_the_signed_address_is_the_public_one_whatever_host_is_named(sqlite_url: str) -> None:
     """As behind a proxy: the public address differs from the one we listen on."""
-    async with running_server(
-        sqlite_url, PUBLIC_BASE_URL="https://calls.example.com", TWILIO_API_BASE_URL="http://127.0.0.1:9"
-    ) as server:
+    async with running_server(sqlite_url, PUBLIC_BASE_URL="https://calls.example.com") as server:
         path, form = "/webhooks/twilio/status", {"CallSid": "CA1", "CallStatus": "completed", "To": TO}
         assert (await server.callback(path, form)).status_code == 204
         for base, headers in (
@@ -270,6 +269,86 @@ async def test_a_carrier_call_belongs_to_one_call_of_ours(dialled: Dialled) -> N
     assert (await server.callback(f"/webhooks/twilio/calls/{lost['id']}/status", form)).status_code == 204
     assert (await dialled.org.call_of(lost))["status"] == "queued"
     assert is_live(await dialled.shown())
+
+
+async def test_what_is_said_of_a_call_under_another_ones_name_ends_neither(dialled: Dialled) -> None:
+    server, network = dialled.server, dialled.server.network
+    assert network is not None
+    await server.credit(dialled.org, 1_000_000)
+    other = await dialled.org.call("+14155550124")
+    form = {"CallSid": dialled.sid, **STATUS["answered"]}
+    assert (await server.callback(f"/webhooks/twilio/calls/{other['id']}/status", form)).status_code == 204
+    await server.app.extensions["calls"].outbox.idle()
+    assert network.calls[dialled.sid].is_live
+    assert is_live(await dialled.shown())
+    assert is_live(await dialled.org.call_of(other))
+
+
+@pytest.fixture
+async def ringing(sqlite_url: str) -> AsyncIterator[Dialled]:
+    """It rings for a minute of real time."""
+    async with running_network(speed=1.0) as network, running_server(sqlite_url, network=network) as server:
+        yield await dial(server)
+
+
+async def test_who_picks_up_while_the_call_is_being_hung_up_hears_nobody(ringing: Dialled) -> None:
+    """Before the carrier has taken the hang-up."""
+    network = ringing.server.network
+    assert network is not None
+    network.faults = type(network.faults)(callback_lost=1.0, verdict_lost=1.0, update_error=1.0)
+    picked_up = {"CallSid": ringing.sid, **STATUS["answered"]}
+    assert "<Connect" in (await ringing.server.callback(ringing.path("voice"), picked_up)).text
+    await ringing.org.api.post(f"/v1/calls/{ringing.id}/hangup")
+    told = (await ringing.server.callback(ringing.path("voice"), picked_up)).text
+    assert ("<Hangup" in told, "<Connect" in told) == (True, False)
+
+
+@pytest.fixture
+async def stray(ringing: Dialled) -> str:
+    """The carrier has made two calls of one dial, and cannot be told to end one."""
+    dialled = ringing
+    calls, network = dialled.server.app.extensions["calls"], dialled.server.network
+    assert network is not None
+    await calls.outbox._carrier.dial(await calls.find(dialled.id))
+    sid = next(reversed(network.calls))
+    network.faults = type(network.faults)(callback_lost=1.0, verdict_lost=1.0, update_error=1.0)
+    return sid
+
+
+async def stray_tells(dialled: Dialled, sid: str) -> list[str]:
+    """It rings; gives the kinds of all alerts from then on."""
+    alerts: list[str] = []
+    dialled.server.app.extensions["calls"].outbox.alerted.append(lambda alert: alerts.append(alert.kind))
+    form = {"CallSid": sid, **STATUS["ringing"]}
+    assert (await dialled.server.callback(dialled.path("status"), form)).status_code == 204
+    return alerts
+
+
+async def test_a_second_call_of_the_carrier_is_hung_up_until_it_has_ended(
+    ringing: Dialled, stray: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dialled = ringing
+    monkeypatch.setattr("voice.outbox.STRAY_RETRY_SECONDS", (0.05,) * 400)
+    network = dialled.server.network
+    assert network is not None
+    alerts = await stray_tells(dialled, stray)
+    await asyncio.sleep(0.3)
+    assert network.calls[stray].is_live
+    network.faults = type(network.faults)(callback_lost=1.0, verdict_lost=1.0)
+    await until(lambda: not network.calls[stray].is_live, "its end")
+    await until(lambda: not dialled.server.app.extensions["calls"].outbox._strays)
+    assert alerts == ["stray_call"]
+    assert is_live(await dialled.shown())
+    assert network.calls[dialled.sid].is_live
+
+
+async def test_a_second_call_of_the_carrier_that_cannot_be_ended_is_left_to_a_person(
+    ringing: Dialled, stray: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voice.outbox.STRAY_RETRY_SECONDS", (0.01, 0.01))
+    alerts = await stray_tells(ringing, stray)
+    await until(lambda: len(alerts) == 2, "the alert")
+    assert alerts == ["stray_call", "stray_call_up"]
 
 
 async def test_who_picked_up_a_child_leg_says_nothing_of_the_call(dialled_on_sqlite: Dialled) -> None:

@@ -36,7 +36,7 @@ def greet(c: Conversation, now: int) -> None:
     if notice:
         speaking.say(c, notice, now, "greeting", is_interruptible=False)
     if first:
-        speaking.say(c, first, now, "greeting")
+        speaking.say(c, first, now, "greeting", is_preemptible=c.may_meet_beep)
     else:
         turns.start_turn(c, now, note=NOTE_OPENING, may_use_tools=False)
 
@@ -49,23 +49,23 @@ def on_opening_timer(c: Conversation, now: int) -> None:
         greet(c, now)
 
 
-def on_verdict(c: Conversation, now: int, answered_by: str) -> None:
+def on_verdict(c: Conversation, now: int, answered_by: str, ago_ms: int = 0) -> None:
     """The carrier's machine detection. Words that only a person or a screening robot says outweigh it."""
     c.verdict = answered_by
     if answered_by == "fax":
         ending.end_now(c, now, "fax")
     elif answered_by.startswith("machine"):
-        _begin_limit(c, now)
+        _begin_limit(c, now - ago_ms)
         if c.person_turns >= SURE_PERSON_TURNS:
             c.line = Line.PERSON
         if c.line not in (Line.PERSON, Line.SCREENER):
             voicemail.on_machine_verdict(c, now, answered_by)
 
 
-def _begin_limit(c: Conversation, now: int) -> None:
+def _begin_limit(c: Conversation, at: int) -> None:
     if c.machine_at is None:
-        c.machine_at = now
-        c.wake(Timer.MACHINE_LIMIT, now + voicemail.MACHINE_LIMIT_MS)
+        c.machine_at = at
+        c.wake(Timer.MACHINE_LIMIT, at + voicemail.MACHINE_LIMIT_MS)
 
 
 ROBOTS = {

@@ -71,8 +71,8 @@ def _dispatch(c: Conversation, event: Event, now: int) -> None:
             handler(c, now, is_speaking=is_speaking)
         case DtmfReceived(digit):
             hearing.on_key(c, digit, now)
-        case VerdictReceived(answered_by):
-            answering.on_verdict(c, now, answered_by)
+        case VerdictReceived(answered_by, ago_ms):
+            answering.on_verdict(c, now, answered_by, ago_ms)
         case RelayErrorReceived(description):
             c.do(StoreSegment(c.take_sequence_no(), "system", description[:500], None, now, now, "relay"))
         case DrainRequested(deadline_ms):
@@ -161,7 +161,7 @@ def _on_socket_lost(c: Conversation, now: int) -> None:
         utterance.is_cut = not utterance.spoken.is_finished or not utterance.is_closed
         speaking.finish(c, utterance, now)
     ending.cancel_turn(c, now)
-    unheard = " ".join(u.spoken.unheard for u in cut if u.is_cut and not u.is_preemptible).strip()
+    unheard = " ".join(u.spoken.unheard for u in cut if u.is_cut and u.source not in ("filler", "voicemail")).strip()
     c.rest = Rest(unheard, turn is None) if unheard or turn is not None else None
     c.is_connected = False
     c.timers = {timer: at for timer, at in c.timers.items() if timer is Timer.TOOL}

@@ -118,9 +118,11 @@ class ToolFinished:
 
 @dataclass(frozen=True, slots=True)
 class VerdictReceived:
-    """Answering-machine detection, in the carrier's words: human, machine_start, machine_end_*, fax, unknown."""
+    """Answering-machine detection, in the carrier's words: human, machine_start, machine_end_*, fax, unknown.
+    `ago_ms`: how long it has been known, for example to a process that has stopped."""
 
     answered_by: str
+    ago_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

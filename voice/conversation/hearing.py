@@ -87,7 +87,7 @@ def _is_refused_already(c: Conversation) -> bool:
 def _on_words(c: Conversation, text: str, now: int) -> None:
     """A person speaks to us in the middle of the call."""
     if c.ending is not None:
-        if is_farewell(text):
+        if is_farewell(text) or _agrees_to_end(c, text):
             if c.ending.is_listening:
                 ending.end_now(c, now, **c.ending.handoff)
             return
@@ -102,6 +102,14 @@ def _on_words(c: Conversation, text: str, now: int) -> None:
             on_rest_timer(c, now)
         return
     take_turn(c, text, now)
+
+
+def _agrees_to_end(c: Conversation, text: str) -> bool:
+    """ "Okay" to a goodbye that the model has said. To "I can't hear you" it is an answer, and after a question too."""
+    assert c.ending is not None
+    said = c.ending.utterance
+    is_asked = said is not None and said.spoken.sent.rstrip().endswith("?")
+    return c.ending.handoff["reason"] == "end_call" and not is_asked and is_backchannel(text)
 
 
 def _is_mere_listening(c: Conversation, text: str) -> bool:
@@ -183,9 +191,9 @@ def on_interrupt(c: Conversation, fragment: str, now: int) -> None:
 
 def _keep_rest(c: Conversation, hit: list[Utterance], now: int, *, is_complete: bool) -> None:
     """If nobody wanted to speak after all, the unheard rest is said, once."""
-    if not all(u.source in RESUMABLE or u.is_preemptible for u in hit):
+    if not all(u.source in RESUMABLE or u.source == "filler" for u in hit):
         return
-    text = " ".join(u.spoken.unheard for u in hit if u.is_cut and not u.is_preemptible).strip()
+    text = " ".join(u.spoken.unheard for u in hit if u.is_cut and u.source in RESUMABLE).strip()
     if not text and is_complete:
         return
     c.rest = Rest(text, is_complete)

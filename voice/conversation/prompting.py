@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 
 from voice.conversation.brief import CallBrief
+from voice.vocabulary import ANONYMOUS
 
 DEFAULT_PERSONA = "a friendly, calm and efficient assistant"
 
@@ -52,7 +53,8 @@ def system_prompt(brief: CallBrief) -> str:
 
 def _call_facts(brief: CallBrief) -> str:
     who = "You placed this call." if brief.is_outbound else "The other side called you."
-    lines = ["# This call", who, f"Other side's number: {brief.other_number}", f"Language: {brief.language}"]
+    number = "not shown; ask for one where you need it" if brief.other_number == ANONYMOUS else brief.other_number
+    lines = ["# This call", who, f"Other side's number: {number}", f"Language: {brief.language}"]
     if brief.local_time:
         lines.append(f"Local time: {brief.local_time}")
     return "\n".join(lines)

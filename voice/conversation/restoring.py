@@ -34,7 +34,9 @@ def restored_conversation(brief: CallBrief, segments: Iterable[StoreSegment]) ->
     c.is_greeted = bool(spoken)
     c.has_replied = any(entry.source == "reply" for entry in spoken)
     last = c.memory.entries[-1] if c.memory.entries else None
-    if isinstance(last, Utterance) and last.is_cut:
+    if isinstance(last, Utterance) and last.source == "voicemail":
+        c.line = Line.MACHINE  # its message is said again, whole
+    elif isinstance(last, Utterance) and last.is_cut:
         c.rest = Rest(last.spoken.unheard, is_complete=True)
     return c
 

@@ -81,7 +81,7 @@ def on_silence_timer(c: Conversation, now: int) -> None:
     if last is not None and says_goodbye(last.heard):  # the model has not ended the call that it has taken leave in
         ending.say_goodbye(c, now, "end_call", said=last)
     elif c.silences < len(words.still_there):
-        speaking.say(c, words.still_there[c.silences], now, "reprompt")
+        speaking.say(c, words.still_there[c.silences], now, "reprompt", is_preemptible=c.may_meet_beep)
         c.silences += 1
     else:
         ending.say_goodbye(c, now, "silence", words.silence_goodbye)

@@ -34,6 +34,7 @@ def open_utterance(
     for waiting in [u for u in c.queue if u.is_preemptible]:
         waiting.is_cut = not waiting.spoken.is_finished
         finish(c, waiting, now)
+        c.speech_end = c.queue[-1].expected_end if c.queue else now
     sounds_at = max(now, c.speech_end) if c.queue else now
     turn_id = c.turn.id if c.turn else 0
     utterance = Utterance(c.take_sequence_no(), source, sounds_at, turn_id, is_interruptible, is_preemptible)

@@ -196,6 +196,12 @@ class Conversation:
     def active_turn(self) -> Turn | None:
         return self.turn if self.turn is not None and self.turn.is_active else None
 
+    @property
+    def may_meet_beep(self) -> bool:
+        """A mailbox may be listening in which a message is to be left: what we say to it gives way to that, so that
+        nothing of it is recorded before the message."""
+        return self.brief.leaves_message and self.line is Line.UNKNOWN and self.verdict is None
+
     def hears_somebody(self, now: int) -> bool:
         """The other side speaks, or has just spoken and its words are still to come."""
         ended = self.client_ended_at

@@ -114,7 +114,9 @@ def _speak(c: Conversation, turn: Turn, piece: str, now: int) -> None:
     if not piece or turn.is_silent:
         return
     if turn.utterance is None:
-        turn.utterance = speaking.open_utterance(c, now, turn.source, is_interruptible=turn.is_interruptible)
+        turn.utterance = speaking.open_utterance(
+            c, now, turn.source, is_interruptible=turn.is_interruptible, is_preemptible=c.may_meet_beep
+        )
         _mark_latency(c, turn, turn.utterance.sequence_no, now)
     speaking.send(c, turn.utterance, piece, now, last=False)
 

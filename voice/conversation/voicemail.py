@@ -18,7 +18,7 @@ LAST_MS = 8_000
 
 
 def mute(c: Conversation, now: int) -> None:
-    """Say no more; what was sent already sounds."""
+    """Say no more; what was sent already sounds, unless a message takes its place."""
     ending.cancel_turn(c, now)
     silence.stop_holding(c)
     c.rest = None

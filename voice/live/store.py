@@ -71,7 +71,8 @@ class RedeemTicket:
         return Read(relay_tickets, "call_id", (ticket["call_id"],)), Read(calls, "id", (ticket["call_id"],))
 
     def fold(self, rows: Rows, now: int) -> Row | None:
-        """The ticket, or None: unknown, used, old, for another call, or for one that is over."""
+        """The ticket, or None: unknown, used, old, for another call, or for one that is over. `resumed` is what this
+        conversation has to know, also where the socket that was to tell it never opened."""
         ticket = rows.get(relay_tickets, self.ticket_id)
         if ticket is None or ticket["used_at"] is not None or now - ticket["created_at"] > TICKET_MS:
             return None
@@ -80,10 +81,17 @@ class RedeemTicket:
             return None
         if row["twilio_call_sid"] not in (None, self.twilio_call_sid):
             return None
+        uses = _uses(rows, ticket["call_id"])
         # Strictly later than any other, so that there is always one that holds the conversation.
-        used_at = max([now, *(earlier + 1 for earlier in _uses(rows, ticket["call_id"]))])
+        used_at = max([now, *(earlier + 1 for earlier in uses)])
+        untold = [
+            each["resumed"]
+            for each in rows.find(relay_tickets, "call_id", ticket["call_id"])
+            if each["used_at"] is None and each["created_at"] >= max(uses, default=0)
+        ]
         rows.update(relay_tickets, self.ticket_id, {"used_at": used_at})
-        return dict(ticket)
+        failed = ResumeReason.TRANSFER_FAILED
+        return {**ticket, "resumed": failed if failed in untold else ticket["resumed"]}
 
 
 def _uses(rows: Rows, call_id: str) -> list[int]:
@@ -208,13 +216,13 @@ async def turns_of(connection: AsyncConnection, call_id: str) -> list[dict[str, 
     return [dict(row) for row in (await connection.execute(query)).mappings()]
 
 
-async def verdict_words(connection: AsyncConnection, call_ids: Sequence[str]) -> list[tuple[str, str]]:
-    """(call, what detection said of it in the carrier's words), in order of arrival."""
-    query = select(evidence.c.call_id, evidence.c.said).where(
+async def verdict_words(connection: AsyncConnection, call_ids: Sequence[str]) -> list[tuple[str, str, int]]:
+    """(call, what detection said of it in the carrier's words, when that arrived), in order of arrival."""
+    query = select(evidence.c.call_id, evidence.c.said, evidence.c.arrived_at).where(
         evidence.c.call_id.in_(call_ids), evidence.c.kind == "verdict"
     )
     found = (await connection.execute(query.order_by(evidence.c.arrived_at))).all()
-    return [(call_id, said["AnsweredBy"]) for call_id, said in found if said.get("AnsweredBy")]
+    return [(call_id, said["AnsweredBy"], at) for call_id, said, at in found if said.get("AnsweredBy")]
 
 
 async def has_open_session(connection: AsyncConnection, call_id: str) -> bool:

@@ -47,10 +47,10 @@ class _Live:
     task: "asyncio.Task[None]"
     verdicts: set[str] = field(default_factory=set)
 
-    def hear_verdict(self, word: str) -> None:
+    def hear_verdict(self, word: str, ago_ms: int = 0) -> None:
         if word not in self.verdicts:
             self.verdicts.add(word)
-            self.talk.feed(VerdictReceived(word))
+            self.talk.feed(VerdictReceived(word, ago_ms))
 
 
 class Switchboard:
@@ -156,9 +156,9 @@ class Switchboard:
                 found = await verdict_words(connection, call_ids)
         except Unavailable:
             return  # the conversation finds out by listening
-        for call_id, word in found:
+        for call_id, word, arrived_at in found:
             if (live := self._live.get(call_id)) is not None:
-                live.hear_verdict(word)
+                live.hear_verdict(word, round(max(0, self._clock() - arrived_at) * self.means.pace))
 
     async def _watch(self) -> None:
         """Other processes may hear the verdict: one look for all, every second, while anybody talks."""
