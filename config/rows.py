@@ -93,11 +93,11 @@ class Rows:
             await self._keep(table, finding(Sought(table, "id", True), self._dialect), ids)
 
     async def read(self, reads: Iterable[Read]) -> None:
-        wanted: dict[Sought, set[str]] = defaultdict(set)
+        wanted: dict[tuple[Table, str, bool], set[str]] = defaultdict(set)
         for table, column, values, locked in reads:
-            wanted[Sought(table, column, locked)].update(values)
+            wanted[table, column, locked].update(values)
         together: dict[Sought, list[str]] = {}
-        for sought, missing in wanted.items():
+        for sought, missing in ((Sought(*key), values) for key, values in wanted.items()):
             if sought.column == "id":
                 missing -= self._tables[sought.table].rows.keys()
             if missing and (self._dialect == "sqlite" or sought.locked):
