@@ -52,7 +52,9 @@ def duration(seconds: int) -> str:
 
 
 def minutes(seconds: int) -> str:
-    """Minutes with one decimal, rounded down: 73,302 s → "1,221.7"."""
+    """Minutes with one decimal, rounded down: 73,302 s → "1,221.7"; of less than one minute two: 5 s → "0.08"."""
+    if 0 < seconds < 60:  # what was charged must not stand beside no time at all
+        return f"0.{seconds * 100 // 60:02d}"
     tenths = seconds * 10 // 60
     return f"{tenths // 10:,}.{tenths % 10}"
 

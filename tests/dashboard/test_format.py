@@ -32,7 +32,9 @@ def test_a_price_below_the_cent_is_not_rounded() -> None:
 
 def test_minutes_are_never_rounded_up() -> None:
     assert fmt.minutes(73_302) == "1,221.7"
-    assert fmt.minutes(59) == "0.9"
+    assert fmt.minutes(59) == "0.98"
+    assert fmt.minutes(1) == "0.01"  # charged for, so not none
+    assert fmt.minutes(60) == "1.0"
     assert fmt.minutes(0) == "0.0"
 
 
