@@ -114,7 +114,7 @@ class Sender:
         query = (
             select(table.c.id, table.c.org_id, table.c.endpoint_id, table.c.call_id, table.c.destination)
             .where(table.c.next_attempt_at <= self.clock())
-            .order_by(table.c.next_attempt_at)
+            .order_by(table.c.next_attempt_at, table.c.id)  # what was asked for together goes as it happened
             .limit(limit)
         )
         async with self.database.read() as connection:
