@@ -25,7 +25,12 @@ EVENTS = {
 }
 """Every event an endpoint may subscribe to, and what it tells."""
 TEST_EVENT = "webhook.test"
-SPANS = {1: "the last hour", 24: "the last day", 168: "the last 7 days", 720: "the last 30 days"}
+SPANS = {
+    1: "Failed in the last hour",
+    24: "Failed in the last day",
+    168: "Failed in the last 7 days",
+    720: "Failed in the last 30 days",
+}
 """Hours, for which what failed may be sent again."""
 
 
