@@ -75,7 +75,7 @@ def _limit(limits: RateLimit, name: str) -> None:
         raise ApiError(
             429,
             "rate_limited",
-            f"Too many requests: at most {limits.per_minute} a minute. Try again in {seconds} s.",
+            f"Too many requests: more than {limits.per_minute} within a minute. Try again in {seconds} s.",
             headers={"Retry-After": str(seconds)},
             retry_after_seconds=seconds,
         )

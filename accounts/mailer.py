@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 SEND_TIMEOUT_SECONDS = 20
 RETRY_MS = (60_000, 300_000, 1_800_000, 7_200_000, 43_200_000)
+ALERT = "alert"
+"""The kind of those rows that an operator's webhook is told, and nobody is mailed (`config.notifier`)."""
 SENDER = "CallingBox <no-reply@{host}>"
 
 
@@ -116,7 +118,7 @@ class MailSent(_OnMail):
 DUE_MAILS = (
     select(mails, users.c.password_hash)
     .outerjoin(users, users.c.email == mails.c.recipient)
-    .where(mails.c.due_at <= bindparam("now"))
+    .where(mails.c.due_at <= bindparam("now"), mails.c.kind != ALERT)
     .order_by(mails.c.due_at)
     .limit(50)
 )

@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -86,8 +86,12 @@ def run(file: Any, skip_refused: bool, yes: bool, as_json: bool, base_url: str, 
             raise click.ClickException("mend these lines, or leave them out with --skip-refused")
         if not yes:
             click.confirm(f"Call {_count(quote['calls'], 'number')}?", abort=True, err=True)
-        made = _ask(client, "POST", "/v1/batches", content, query, {"Idempotency-Key": str(uuid.uuid4())})
-        _follow(client, made, as_json)
+        made = None
+        try:
+            made = _ask(client, "POST", "/v1/batches", content, query, {"Idempotency-Key": str(uuid.uuid4())})
+            _follow(client, made, as_json)
+        except KeyboardInterrupt:
+            _stop_watching(made, base_url)
 
 
 @batch.command("show")
@@ -99,7 +103,10 @@ def show_batch(batch_id: str, follow: bool, as_json: bool, base_url: str) -> Non
     """How far BATCH_ID is."""
     with _client(base_url) as client:
         found = _ask(client, "GET", _path(batch_id))
-        _follow(client, found, as_json) if follow else _tell(found, as_json)
+        try:
+            _follow(client, found, as_json) if follow else _tell(found, as_json)
+        except KeyboardInterrupt:
+            _stop_watching(found, base_url)
 
 
 def _switch(action: str, words: str) -> None:
@@ -177,13 +184,20 @@ def _follow(client: "httpx.Client", found: Mapping[str, Any], as_json: bool) -> 
                 screen.live(bar(found))
             time.sleep(POLL_SECONDS)
             found = _ask(client, "GET", _path(found["id"]))
-    except KeyboardInterrupt:
+    finally:
         screen.live("")
-        command = f"callingbox-server batch pause {found['id']}"
-        click.echo(f"\nThe batch goes on without this command. To pause it: {command}", err=True)
-        raise SystemExit(130) from None
-    screen.live("")
     _tell(found, as_json)
+
+
+def _stop_watching(found: Mapping[str, Any] | None, base_url: str) -> NoReturn:
+    """After Ctrl-C. None: it came while the batch was being made, and no answer says whether it was."""
+    if found is None:
+        words = f"The batch may have been made, and then it goes on: {base_url.rstrip('/')}/batches shows it."
+    else:
+        command = f"callingbox-server batch pause {found['id']}"
+        words = f"The batch goes on without this command. To pause it: {command}"
+    click.echo(f"\n{words}", err=True)
+    raise SystemExit(130) from None
 
 
 def _tell(found: Mapping[str, Any], as_json: bool) -> None:

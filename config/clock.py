@@ -12,6 +12,8 @@ from uuid import UUID
 from uuid_utils import uuid7
 
 Clock = Callable[[], int]
+EARLIEST_YEAR = 1971
+"""Before it, with an offset, times would be below zero."""
 
 
 def now_ms() -> int:
@@ -39,3 +41,14 @@ def iso(at: int | None) -> str | None:
     if at is None:
         return None
     return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def moment(text: str) -> int:
+    """The same read back: ISO 8601 with its offset from UTC. Raises ValueError with a sentence."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None or at.year < EARLIEST_YEAR:
+        raise ValueError("must be a time with its offset, like 2026-11-23T19:24:00Z")
+    return round(at.timestamp() * 1000)

@@ -22,7 +22,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 LONGEST_URL = 2_048
-LOOKUPS_AT_ONCE = 128
+LOOKUPS_AT_ONCE = 512
+"""More than are ever sent to at once: a name whose servers hang keeps its thread, and others must find one."""
 CHECK_SECONDS = 3
 USER_AGENT = "CallingBox/1.0"
 PRIVATE_NAMES = (".localhost", ".local", ".internal", ".home.arpa")

@@ -122,6 +122,7 @@ class Machinery:
             self.batch_runner.run,
             self.topup_upkeep.run,
             self.mailer.run,
+            self.notifier.run,
             self.sender.run,
             self.watch.run,
             self.retention.run,

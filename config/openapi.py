@@ -150,6 +150,7 @@ def describe(app: Quart) -> dict[str, Any]:
 
 def _operation(view: Callable[..., Any], rule: str, schemas: dict[str, Any]) -> dict[str, Any]:
     words = inspect.getdoc(view) or view.__name__.replace("_", " ").capitalize() + "."
+    summary, _, more = words.partition("\n")
     names = _CONVERTER.findall(rule)
     parameters = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
     if (query := getattr(view, "asks", None)) is not None:
@@ -159,7 +160,7 @@ def _operation(view: Callable[..., Any], rule: str, schemas: dict[str, Any]) -> 
         parameters.append(header)
     operation: dict[str, Any] = {
         "operationId": view.__name__,
-        "summary": words.partition("\n")[0],
+        "summary": summary,
         "tags": [tag_of(rule)],
         "parameters": parameters,
         "responses": {
@@ -175,6 +176,8 @@ def _operation(view: Callable[..., Any], rule: str, schemas: dict[str, Any]) -> 
         if (example := getattr(view, "takes_csv", None)) is not None:
             content["text/csv"] = {"schema": {"type": "string", "examples": [example]}}
         operation["requestBody"] = {"required": True, "content": content}
+    if more:
+        operation["description"] = " ".join(more.split())
     if not rule.startswith("/v1/"):
         operation["security"] = []
     return operation

@@ -27,6 +27,7 @@ LEDGER_CSV = "/billing/transfers.csv"
 API_KEYS = "/api-keys"
 WEBHOOKS = "/webhooks"
 ENDPOINTS = "/webhooks/endpoints"
+REDELIVER_FAILED = "/webhooks/deliveries/redeliver"
 ROTATE_DEFAULT_SECRET = "/webhooks/secret/rotate"  # noqa: S105  (an address)
 SETTINGS = "/settings"
 SETTINGS_SAVED = f"{SETTINGS}?saved=1"
@@ -127,15 +128,27 @@ def revoke_key(key_id: str) -> str:
     return _under(API_KEYS, key_id, "revoke")
 
 
-def webhooks(*, before: str | None = None) -> str:
-    """All endpoints and the latest deliveries, or older ones."""
-    return _with(WEBHOOKS, before=before)
+def webhooks(
+    *, before: str | None = None, event: str | None = None, state: str | None = None, again: str | None = None
+) -> str:
+    """All endpoints and the latest deliveries, filtered, or older ones; `again`: with word that so many are sent again,
+    with a + where there are more."""
+    return _with(WEBHOOKS, event=event, state=state, before=before, again=again)
 
 
-def endpoint(endpoint_id: str, action: str | None = None, *, before: str | None = None, saved: bool = False) -> str:
+def endpoint(
+    endpoint_id: str,
+    action: str | None = None,
+    *,
+    before: str | None = None,
+    event: str | None = None,
+    state: str | None = None,
+    saved: bool = False,
+    again: str | None = None,
+) -> str:
     """A webhook endpoint with its deliveries, or one of its actions: enable, disable, rotate, test, delete."""
     address = _under(ENDPOINTS, endpoint_id, *([action] if action else []))
-    return _with(address, before=before, saved="1" if saved else None)
+    return _with(address, event=event, state=state, before=before, saved="1" if saved else None, again=again)
 
 
 def delivery(delivery_id: str, action: str | None = None) -> str:

@@ -4,27 +4,34 @@ Invariant: a signing secret is shown on the page that answers its creation or ro
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from quart import Blueprint, current_app, redirect, request
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from config.clock import new_id
+from config.clock import new_id, now_ms
 from config.egress import LONGEST_URL, Egress, Refused
-from config.errors import ApiError, not_found
+from config.errors import ApiError, invalid, not_found
 from dashboard import format as fmt
 from dashboard import urls, views
 from dashboard.views import Form, Paging
 from dashboard.web import AnyResponse, database, door, html, inside, page_of, who
 from dashboard.webhooks_view import (
     EVENTS,
+    SPANS,
+    STATES,
+    TEST_EVENT,
     Attempt,
+    DeliveryFilters,
     DeliveryPage,
     DeliveryRow,
     EndpointPage,
     EndpointRow,
     WebhooksPage,
     event_choices,
+    sent_again,
 )
 from webhooks.deliveries import Redeliver, attempts_of, find_delivery, list_deliveries
 from webhooks.endpoints import (
@@ -40,11 +47,13 @@ from webhooks.endpoints import (
     new_secret,
 )
 from webhooks.fan_out import SendTest
+from webhooks.redelivery import Failed, redeliver_failed
 from webhooks.signing import headers
 
 blueprint = inside(Blueprint("webhook_pages", __name__))
 
 PAGE_LENGTH = 25
+HOUR_MS = 3_600_000
 LONGEST_DESCRIPTION = 200
 ALL = ("*",)
 
@@ -61,22 +70,62 @@ async def _webhooks_page(form: Form | None = None, events: tuple[str, ...] = ALL
 
 
 async def _all(form: Form, events: tuple[str, ...], secret: str, status: int) -> AnyResponse:
-    org_id, before = (await who()).org_id, request.args.get("before") or None
+    org_id, before, filters = (await who()).org_id, request.args.get("before") or None, _filters(urls.WEBHOOKS)
     async with database().read() as connection:
         endpoints = await list_endpoints(connection, org_id)
-        rows = await list_deliveries(connection, org_id, limit=PAGE_LENGTH + 1, starting_after=before)
+        rows = await _deliveries(connection, org_id, filters, before)
         own = await default_secret(connection, org_id)
-    older = urls.webhooks(before=rows[PAGE_LENGTH - 1]["id"]) if len(rows) > PAGE_LENGTH else ""
+    last = _last(rows)
+    older = urls.webhooks(before=last, event=filters.event, state=filters.state) if last else ""
+    newest = urls.webhooks(event=filters.event, state=filters.state)
     view = WebhooksPage(
         endpoints=tuple(map(_endpoint_row, endpoints)),
         deliveries=tuple(map(_delivery_row, rows[:PAGE_LENGTH])),
         form=form,
         events=event_choices(events),
-        paging=_paging(rows, urls.WEBHOOKS if before else "", older),
+        paging=_paging(rows, newest if before else "", older),
+        filters=filters,
         secret=secret,
         default_secret_at=own["updated_at"] if own is not None and own["is_shown"] else None,
     )
-    return html("webhooks.html", status, page=await page_of("Webhooks", "webhooks", topics=("deliveries",)), view=view)
+    page = await page_of("Webhooks", "webhooks", topics=("deliveries",), notices=_sent_again())
+    return html("webhooks.html", status, page=page, view=view)
+
+
+def _filters(address: str, endpoint_id: str = "", *, can_send: bool = True) -> DeliveryFilters:
+    event, state = request.args.get("event", ""), request.args.get("state", "")
+    return DeliveryFilters(
+        address=address,
+        event=event if event in (*EVENTS, TEST_EVENT) else "",
+        state=state if state in STATES else "",
+        endpoint_id=endpoint_id,
+        can_send=can_send,
+    )
+
+
+async def _deliveries(
+    connection: AsyncConnection, org_id: str, filters: DeliveryFilters, before: str | None
+) -> list[dict[str, Any]]:
+    """One more than a page has, where there are more."""
+    return await list_deliveries(
+        connection,
+        org_id,
+        limit=PAGE_LENGTH + 1,
+        endpoint_id=filters.endpoint_id or None,
+        event_type=filters.event or None,
+        status=filters.state or None,
+        starting_after=before,
+    )
+
+
+def _last(rows: list[dict[str, Any]]) -> str | None:
+    """What older ones come after; None: there are none."""
+    return rows[PAGE_LENGTH - 1]["id"] if len(rows) > PAGE_LENGTH else None
+
+
+def _sent_again() -> tuple[views.Notice, ...]:
+    again = request.args.get("again", "")
+    return (sent_again(again),) if re.fullmatch(r"[0-9]{1,4}\+?", again) else ()
 
 
 def _paging(rows: list[dict[str, Any]], newer: str, older: str) -> Paging:
@@ -166,20 +215,22 @@ async def _endpoint_page(
         row = await find_endpoint(connection, org_id, endpoint_id)
         if row is None:
             raise not_found("webhook endpoint", endpoint_id)
-        rows = await list_deliveries(
-            connection, org_id, limit=PAGE_LENGTH + 1, endpoint_id=endpoint_id, starting_after=before
-        )
-    own = urls.endpoint(endpoint_id)
-    older = urls.endpoint(endpoint_id, before=rows[PAGE_LENGTH - 1]["id"]) if len(rows) > PAGE_LENGTH else ""
+        own = urls.endpoint(endpoint_id)
+        filters = _filters(own, endpoint_id, can_send=row["status"] == "enabled")
+        rows = await _deliveries(connection, org_id, filters, before)
+    last = _last(rows)
+    older = urls.endpoint(endpoint_id, before=last, event=filters.event, state=filters.state) if last else ""
+    newest = urls.endpoint(endpoint_id, event=filters.event, state=filters.state)
     view = EndpointPage(
         endpoint=_endpoint_row(row),
         form=form or Form({"url": row["url"], "description": row["description"] or ""}),
         events=event_choices(tuple(row["enabled_events"]) if events is None else events),
         deliveries=tuple(map(_delivery_row, rows[:PAGE_LENGTH])),
-        paging=_paging(rows, own if before else "", older),
+        paging=_paging(rows, newest if before else "", older),
+        filters=filters,
         secret=secret,
     )
-    page = await page_of("Endpoint", "webhooks", topics=("deliveries",), notices=notices)
+    page = await page_of("Endpoint", "webhooks", topics=("deliveries",), notices=(*notices, *_sent_again()))
     return html("endpoint.html", status, page=page, view=view)
 
 
@@ -275,6 +326,18 @@ async def redeliver(delivery_id: str) -> AnyResponse:
     if await door().submit(Redeliver(delivery_id, org_id, row["endpoint_id"], row["call_id"])) is None:
         raise _disabled()
     return redirect(urls.delivery(delivery_id), 303)
+
+
+@blueprint.post(urls.REDELIVER_FAILED)
+async def redeliver_all_failed() -> AnyResponse:
+    org_id, form = (await who()).org_id, await request.form
+    endpoint_id, hours = form.get("endpoint", "")[:36], form.get("hours", "")
+    if hours not in map(str, SPANS):
+        raise invalid("hours", "Choose since when.")
+    since_at = now_ms() - int(hours) * HOUR_MS
+    again = await redeliver_failed(database(), door(), org_id, Failed(since_at, endpoint_id=endpoint_id or None))
+    told = f"{again.redelivered}{'+' if again.has_more else ''}"
+    return redirect(urls.endpoint(endpoint_id, again=told) if endpoint_id else urls.webhooks(again=told), 303)
 
 
 def _disabled() -> ApiError:

@@ -3,9 +3,11 @@
 Pure. The one invariant: a signing secret is in a view only on the page that answers its creation or rotation.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dashboard.views import Choice, Form, Paging
+from dashboard import format as fmt
+from dashboard.views import Choice, Form, Notice, Paging
 
 EVENTS = {
     "call.queued": "Credits are reserved; the call is about to be dialed",
@@ -22,6 +24,14 @@ EVENTS = {
     "topup.succeeded": "A payment arrived",
 }
 """Every event an endpoint may subscribe to, and what it tells."""
+TEST_EVENT = "webhook.test"
+SPANS = {
+    1: "Failed in the last hour",
+    24: "Failed in the last day",
+    168: "Failed in the last 7 days",
+    720: "Failed in the last 30 days",
+}
+"""Hours, for which what failed may be sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,49 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveryFilters:
+    """Which deliveries are shown, and since when what failed may be sent again; `address`: of the page they are on."""
+
+    address: str
+    event: str
+    state: str
+    endpoint_id: str
+    """Of the page of one endpoint."""
+    can_send: bool
+    """False: the endpoint takes nothing just now."""
+
+    @property
+    def narrows(self) -> bool:
+        return bool(self.event or self.state)
+
+    @property
+    def events(self) -> tuple[Choice, ...]:
+        return _choices({"": "All events", **{name: name for name in (*EVENTS, TEST_EVENT)}}, self.event)
+
+    @property
+    def states(self) -> tuple[Choice, ...]:
+        words = {state: label for state, (_, _, label) in STATES.items()}
+        return _choices({"": "All states", **words}, self.state)
+
+    @property
+    def spans(self) -> tuple[Choice, ...]:
+        return _choices({str(hours): words for hours, words in SPANS.items()}, "24")
+
+
+def _choices(labels: Mapping[str, str], chosen: str) -> tuple[Choice, ...]:
+    return tuple(Choice(value, label, value == chosen) for value, label in labels.items())
+
+
+def sent_again(again: str) -> Notice:
+    """After what failed was asked for: how many it were, with a + where there are more."""
+    count = int(again.rstrip("+"))
+    if not count:
+        return Notice("plain", "check", "Nothing failed in that time that an enabled endpoint could be sent.")
+    words = f"{fmt.count(count, 'delivery', 'deliveries')} {'is' if count == 1 else 'are'} on the way again."
+    return Notice("good", "check", f"{words} There are more: send again to go on." if again.endswith("+") else words)
+
+
+@dataclass(frozen=True, slots=True)
 class WebhooksPage:
     """All endpoints and the latest deliveries; `form` creates an endpoint. Calls' own addresses have one secret, made
     at `default_secret_at`."""
@@ -73,6 +126,7 @@ class WebhooksPage:
     form: Form
     events: tuple[Choice, ...]
     paging: Paging
+    filters: DeliveryFilters
     secret: str = ""
     """A secret just created, shown this once."""
     default_secret_at: int | None = None
@@ -87,6 +141,7 @@ class EndpointPage:
     events: tuple[Choice, ...]
     deliveries: tuple[DeliveryRow, ...]
     paging: Paging
+    filters: DeliveryFilters
     secret: str = ""
 
 
@@ -100,7 +155,7 @@ class DeliveryPage:
     attempts: tuple[Attempt, ...]
 
 
-_STATES = {
+STATES = {
     "pending": ("processing", "wait", "Pending"),
     "delivered": ("paid", "completed", "Delivered"),
     "exhausted": ("failed", "failed", "Gave up"),
@@ -109,7 +164,7 @@ _STATES = {
 
 def delivery_state(state: str) -> tuple[str, str, str]:
     """A delivery's state as the status part takes it: key of its colour, icon and word."""
-    return _STATES.get(state, ("processing", "wait", state.replace("_", " ").capitalize()))
+    return STATES.get(state, ("processing", "wait", state.replace("_", " ").capitalize()))
 
 
 def event_choices(chosen: tuple[str, ...]) -> tuple[Choice, ...]:

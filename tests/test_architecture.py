@@ -124,7 +124,7 @@ async def belongings(owner: Any) -> dict[str, str]:
         answer = await owner.api.post(path, json={"e164": "+14155550188"})
         assert answer.is_success, answer.text
     hours = {"start": "00:00", "end": "00:01"}
-    batch = {"calls": [{"to": "+14155550133"}], "from_number": "+14155550101", "window": hours}
+    batch = {"prompt": "Hi.", "calls": [{"to": "+14155550133"}], "from_number": "+14155550101", "window": hours}
     answer = await owner.api.post("/v1/batches", json=batch)
     assert answer.is_success, answer.text
     paused = await owner.api.post(f"/v1/batches/{answer.json()['id']}/pause")

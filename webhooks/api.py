@@ -10,8 +10,8 @@ from pydantic import AfterValidator, BaseModel, Field, StrictStr
 from quart import Blueprint, Response, current_app
 
 from accounts.auth import caller, require_key
-from accounts.events import EVENT_TYPES
-from config.clock import iso, new_id
+from accounts.events import EVENT_TYPES, TEST_EVENT
+from config.clock import iso, moment, new_id
 from config.database import Database
 from config.door import Door
 from config.egress import LONGEST_URL, Egress, Refused
@@ -34,6 +34,7 @@ from webhooks.endpoints import (
 )
 from webhooks.fan_out import SendTest
 from webhooks.presenting import delivery_detail, delivery_object, endpoint_object
+from webhooks.redelivery import Failed, redeliver_failed
 
 blueprint = Blueprint("webhooks", __name__)
 blueprint.before_request(require_key)
@@ -48,7 +49,24 @@ def _known_events(names: list[str]) -> list[str]:
     return ["*"] if "*" in names else list(dict.fromkeys(names))
 
 
+def _is_moment(text: str) -> str:
+    moment(text)
+    return text
+
+
+def _one_known_event(name: str) -> str:
+    if name not in (*EVENT_TYPES, TEST_EVENT):
+        raise ValueError(f'"{name[:64]}" is no event; there are {", ".join(EVENT_TYPES)}, and {TEST_EVENT}')
+    return name
+
+
 Description = Annotated[StrictStr, Field(max_length=LONGEST_DESCRIPTION)]
+Event = Annotated[StrictStr, Field(examples=["call.completed"]), AfterValidator(_one_known_event)]
+Moment = Annotated[
+    StrictStr,
+    Field(max_length=40, examples=["2026-11-23T19:24:00Z"], json_schema_extra={"format": "date-time"}),
+    AfterValidator(_is_moment),
+]
 Events = Annotated[list[StrictStr], Field(min_length=1, max_length=50), AfterValidator(_known_events)]
 
 
@@ -73,7 +91,18 @@ class ListDeliveriesQuery(Cursor):
     limit: int = 50
     endpoint_id: str | None = None
     call_id: str | None = None
+    event_type: Event | None = None
     status: Literal["pending", "delivered", "exhausted"] | None = None
+
+
+class RedeliverFailedBody(BaseModel, extra="forbid"):
+    """`POST /v1/webhook_deliveries/redeliver`: what failed of the events that happened from `since` on."""
+
+    since: Moment
+    until: Moment | None = None
+    endpoint_id: StrictStr | None = Field(None, max_length=36)
+    event_type: Event | None = None
+    starting_after: StrictStr | None = Field(None, max_length=36)
 
 
 @blueprint.post("/v1/webhook_endpoints")
@@ -197,6 +226,33 @@ async def get_deliveries() -> Response:
         )
     page = rows[-limit:] if query.ending_before is not None else rows[:limit]
     return answer({"data": [delivery_object(row) for row in page], "has_more": len(rows) > limit})
+
+
+@blueprint.post("/v1/webhook_deliveries/redeliver")
+@takes(RedeliverFailedBody)
+@gives(shapes.Redelivered)
+@fails("not_found", "endpoint_disabled")
+async def redeliver_all_failed() -> Response:
+    """Send again what was given up and what waits for another attempt, as if it were asked for one by one.
+
+    At most the oldest 1,000: while `has_more`, ask again with `last_id` as `starting_after`. What was meant for an
+    endpoint that is disabled or deleted is left alone.
+    """
+    body, org_id = await body_as(RedeliverFailedBody), caller().org_id
+    async with _database().read() as connection:
+        if body.endpoint_id is not None:
+            endpoint = await find_endpoint(connection, org_id, body.endpoint_id)
+            if endpoint is None:
+                raise not_found("webhook endpoint", body.endpoint_id)
+            if endpoint["status"] != "enabled":
+                raise _disabled()
+        after = body.starting_after
+        if after is not None and await find_delivery(connection, org_id, after) is None:
+            raise not_found("webhook delivery", after)
+    until_at = None if body.until is None else moment(body.until)
+    wanted = Failed(moment(body.since), until_at, body.endpoint_id, body.event_type, after)
+    again = await redeliver_failed(_database(), _door(), org_id, wanted)
+    return answer(again._asdict())
 
 
 @blueprint.get("/v1/webhook_deliveries/<delivery_id>")

@@ -201,6 +201,7 @@ async def list_deliveries(
     limit: int,
     endpoint_id: str | None = None,
     call_id: str | None = None,
+    event_type: str | None = None,
     status: str | None = None,
     starting_after: str | None = None,
     ending_before: str | None = None,
@@ -208,9 +209,10 @@ async def list_deliveries(
     """Newest first; with `ending_before`, the page nearest to it. Ids are in the order of the events."""
     table = webhook_deliveries
     query = select(table).where(table.c.org_id == org_id)
-    for column, value in ((table.c.endpoint_id, endpoint_id), (table.c.call_id, call_id), (table.c.status, status)):
+    wanted = {"endpoint_id": endpoint_id, "call_id": call_id, "event_type": event_type, "status": status}
+    for name, value in wanted.items():
         if value is not None:
-            query = query.where(column == value)
+            query = query.where(table.c[name] == value)
     if starting_after is not None:
         query = query.where(table.c.id < starting_after)
     if ending_before is not None:

@@ -1,21 +1,19 @@
 """The worker that turns events into deliveries and sends what is due.
 
-Invariant: nothing waits for a destination but its own deliveries. Attempts run side by side; each destination and
-each organisation has only so many places, and whoever has none left is passed over, not waited for. A destination
-begins with few places and is given more as it answers quickly, so that all endpoints of an organisation together,
-however slow, leave places for those that are not.
+Invariant: nothing waits for a destination but its own deliveries. Attempts run side by side; whoever has no place
+(`webhooks.places`) is passed over, not waited for.
 """
 
 import asyncio
 import contextlib
 import random
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import structlog
-from sqlalchemy import select
+from sqlalchemy import ARRAY, ColumnElement, String, any_, func, literal, select
 
 from accounts.tables import events
 from config.clock import Clock, new_id, now_ms
@@ -25,6 +23,7 @@ from config.egress import Egress, NoAnswer, Refused
 from webhooks.deliveries import Attempt, Claim, ClaimDelivery, RecordAttempt
 from webhooks.endpoints import new_secret
 from webhooks.fan_out import DUE_EVENTS, EVENTS_AT_ONCE, FanOut, body_of, calls_by_id
+from webhooks.places import QUICK_MS, Places
 from webhooks.signing import headers, signature
 from webhooks.tables import webhook_deliveries
 
@@ -35,12 +34,6 @@ BREATH_SECONDS = 0.1
 """At least so long between two looks, however often a place becomes free."""
 TIMEOUT_SECONDS = 10.0
 KEPT_ANSWER_BYTES = 2_048
-ATTEMPTS_AT_ONCE = 500
-ATTEMPTS_OF_ONE_ORGANISATION = 60
-FIRST_ATTEMPTS, ATTEMPTS_AT_ONE_DESTINATION = 2, 20
-"""At one destination at once: to begin with, and when it answers quickly."""
-QUICK_MS = 2_000
-MOST_REMEMBERED = 10_000
 RECORD_RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0)
 
 
@@ -55,10 +48,7 @@ class Sender:
     timeout_seconds: float = TIMEOUT_SECONDS
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
     _freed: asyncio.Event = field(default_factory=asyncio.Event)
-    _organisations: Counter[str] = field(default_factory=Counter)
-    _destinations: Counter[str] = field(default_factory=Counter)
-    _places: dict[str, int] = field(default_factory=dict)
-    """Of destinations that answer quickly; the others have FIRST_ATTEMPTS."""
+    _places: Places = field(default_factory=Places)
 
     async def run(self, tick_seconds: float = TICK_SECONDS) -> None:
         """Until cancelled; attempts under way go on (see `idle`)."""
@@ -110,7 +100,7 @@ class Sender:
     async def start_due(self) -> int:
         """Begin an attempt at every delivery that is due and has a place; how many."""
         begun = 0
-        while free := ATTEMPTS_AT_ONCE - len(self._tasks):
+        while (free := self._places.free()) > 0:
             chosen, passed_over = self._choose(await self._due(free), free)
             started = await self._begin(chosen)
             begun += started
@@ -120,31 +110,26 @@ class Sender:
 
     async def _due(self, limit: int) -> list[Mapping[str, Any]]:
         """The longest due first, without those for whom there is no place."""
-        table = webhook_deliveries
-        full = [name for name, count in self._destinations.items() if count >= self._places_at(name)]
-        busy = [name for name, count in self._organisations.items() if count >= ATTEMPTS_OF_ONE_ORGANISATION]
+        table, closed = webhook_deliveries, self._places.closed()
         query = (
             select(table.c.id, table.c.org_id, table.c.endpoint_id, table.c.call_id, table.c.destination)
             .where(table.c.next_attempt_at <= self.clock())
-            .where(table.c.destination.not_in(full), table.c.org_id.not_in(busy))
-            .order_by(table.c.next_attempt_at)
+            .order_by(table.c.next_attempt_at, table.c.id)  # what was asked for together goes as it happened
             .limit(limit)
         )
         async with self.database.read() as connection:
+            backend = connection.dialect.name
+            query = query.where(
+                ~_is_one_of(table.c.destination, closed.destinations, backend),
+                ~_is_one_of(table.c.org_id, closed.organisations, backend),
+            )
+            if closed.only is not None:
+                query = query.where(_is_one_of(table.c.destination, closed.only, backend))
             return [dict(row) for row in (await connection.execute(query)).mappings()]
 
     def _choose(self, due: list[Mapping[str, Any]], free: int) -> tuple[list[Mapping[str, Any]], bool]:
         """Those with a place, which they take; and whether there may be others beyond those without one."""
-        chosen = []
-        for row in due:
-            destination, org_id = row["destination"], row["org_id"]
-            if (
-                self._destinations[destination] < self._places_at(destination)
-                and self._organisations[org_id] < ATTEMPTS_OF_ONE_ORGANISATION
-            ):
-                self._destinations[destination] += 1
-                self._organisations[org_id] += 1
-                chosen.append(row)
+        chosen = [row for row in due if self._places.take(row["destination"], row["org_id"])]
         return chosen, len(due) == free and len(chosen) < free
 
     async def _begin(self, chosen: list[Mapping[str, Any]]) -> int:
@@ -164,23 +149,8 @@ class Sender:
         return begun
 
     def _leave(self, row: Mapping[str, Any]) -> None:
-        for counter, name in ((self._destinations, row["destination"]), (self._organisations, row["org_id"])):
-            counter[name] -= 1
-            if not counter[name]:
-                del counter[name]
+        self._places.leave(row["destination"], row["org_id"])
         self._freed.set()
-
-    def _places_at(self, destination: str) -> int:
-        return self._places.get(destination, FIRST_ATTEMPTS)
-
-    def _learn(self, destination: str, duration_ms: int) -> None:
-        """Whoever answers quickly holds no place for long, and may have twice as many."""
-        if duration_ms > QUICK_MS:
-            self._places.pop(destination, None)
-            return
-        if len(self._places) >= MOST_REMEMBERED:
-            self._places.clear()
-        self._places[destination] = min(2 * self._places_at(destination), ATTEMPTS_AT_ONE_DESTINATION)
 
     async def _attempt(self, claimed: ClaimDelivery, claim: Claim, destination: str) -> None:
         try:
@@ -189,8 +159,10 @@ class Sender:
         except Unavailable as error:
             log.warning("attempt_not_made", delivery_id=claimed.delivery_id, error=str(error))  # until its claim ends
             return
+        waits = asyncio.get_running_loop().call_later(QUICK_MS / 1000, self._places.learn, destination, QUICK_MS + 1)
         attempt = await self._send(claim, claimed.call_id, str(text).encode())
-        self._learn(destination, attempt.duration_ms)
+        waits.cancel()
+        self._places.learn(destination, attempt.duration_ms)
         await self._record(
             RecordAttempt(
                 claimed.delivery_id,
@@ -235,3 +207,11 @@ class Sender:
                     await asyncio.sleep(delay)
             else:
                 return
+
+
+def _is_one_of(column: ColumnElement[str], names: list[str], backend: str) -> ColumnElement[bool]:
+    """One parameter, however many thousand names: drivers take only so many."""
+    if backend == "postgresql":
+        return column == any_(literal(names, ARRAY(String)))
+    each = func.json_each(msgspec.json.encode(names).decode()).table_valued("value")
+    return column.in_(select(each.c.value))

@@ -87,6 +87,14 @@ class Delivery(Shape):
 DeliveryPage = Page[Delivery]
 
 
+class Redelivered(Shape):
+    """How much is on its way again. `last_id`: the last delivery that was looked at; null: there was none."""
+
+    redelivered: Annotated[int, Field(examples=[37])]
+    has_more: Annotated[bool, Field(examples=[False])]
+    last_id: Id | None
+
+
 class Attempt(Shape):
     """`response_body`: its first 2 kB."""
 

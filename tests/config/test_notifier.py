@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from accounts.mailer import ClaimMail
+from accounts.mailer import DUE_MAILS, RETRY_MS, ClaimMail
 from accounts.tables import mails
 from billing.operator_commands import OperatorAction
 from billing.refund_commands import ReserveRefund
@@ -24,7 +24,7 @@ from config.watch import Watch
 from tests.databases import alter
 from tests.doors import several_doors
 from tests.receiver import Receiver, receiving
-from tests.servers import DOLLAR, Server, create_organisation, opened_door, settings_of
+from tests.servers import DOLLAR, Server, VirtualClock, create_organisation, opened_door, settings_of, until
 from tests.shop import open_shop
 from voice.tables import calls, numbers
 
@@ -62,7 +62,8 @@ async def test_an_alert_goes_to_the_webhook_and_by_mail(server: Server) -> None:
     async with told(server) as (notifier, receiver):
         assert await notifier.tell("topup_review", "top-up 1: wrong amount", about="top-up 1")
         [request] = receiver.received
-        [letter] = await letters(server.database)
+        [letter] = [letter for letter in await letters(server.database) if letter["recipient"]]
+        assert await notifier.post_due() == 0
     assert (request.json["kind"], request.json["text"]) == ("topup_review", "top-up 1: wrong amount")
     assert (letter["recipient"], letter["kind"], letter["due_at"] is not None) == ("ops@example.com", "notice", True)
     assert letter["facts"]["subject"] == "CallingBox alert: topup review"
@@ -102,11 +103,58 @@ async def test_what_lasts_is_told_again_the_next_day(sqlite_server: Server) -> N
         assert len(receiver.received) == 2
 
 
-async def test_a_webhook_that_fails_is_tried_again(sqlite_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("config.notifier.RETRY_SECONDS", (0.01, 0.01))
+async def test_a_webhook_that_fails_is_tried_again_as_mails_are(server: Server) -> None:
+    async with told(server, "/broken") as (notifier, receiver):
+        await notifier.tell("audit_failed", "found 1", about="x")
+        assert await notifier.post_due() == 0, "not a moment too early"
+        for wait_ms in RETRY_MS:
+            server.clock.advance(wait_ms / 1000)
+            assert await notifier.post_due() == 1
+        server.clock.advance(7 * DAY_SECONDS)
+        assert await notifier.post_due() == 0, "it is given up"
+        assert len(receiver.received) == 1 + len(RETRY_MS)
+        assert len({request.body for request in receiver.received}) == 1
+
+
+async def test_an_alert_whose_process_died_before_it_was_posted_is_posted_by_another(database_url: str) -> None:
+    clock = VirtualClock()
+    async with receiving() as receiver, several_doors(database_url, 2) as doors:
+        for door in doors:
+            door.clock = clock
+        settings = settings_of({"ALERT_EMAIL": "ops@example.com", "ALERT_WEBHOOK_URL": f"{receiver.url}/hanging"})
+        dying = asyncio.create_task(Notifier(doors[0], settings, clock).tell("hold_overdue", "call 1", about="call 1"))
+        await until(lambda: receiver.received, "the first attempt")
+        dying.cancel()
+        receiver.answers["/hanging"] = "ok"
+        others = [Notifier(door, settings, clock) for door in doors]
+        assert [await other.post_due() for other in others] == [0, 0]
+        clock.advance(61)
+        assert sorted(await asyncio.gather(*(other.post_due() for other in others))) == [0, 1]
+        clock.advance(DAY_SECONDS)
+        assert [await other.post_due() for other in others] == [0, 0]
+        first, again = receiver.received
+        assert first.json == again.json
+        assert first.json["id"], "by which a repeat is told from news"
+
+
+async def test_an_alert_is_no_mail(sqlite_server: Server) -> None:
+    async with told(sqlite_server, "/broken") as (notifier, _):
+        await notifier.tell("audit_failed", "found 1", about="x")
+        sqlite_server.clock.advance(61)
+        due = await sqlite_server.database.look_up(DUE_MAILS, now=sqlite_server.clock())
+        assert [mail["recipient"] for mail in due] == ["ops@example.com"]
+
+
+async def test_an_alert_for_an_address_that_is_set_no_more_is_given_up(sqlite_server: Server) -> None:
     async with told(sqlite_server, "/broken") as (notifier, receiver):
         await notifier.tell("audit_failed", "found 1", about="x")
-        assert len(receiver.received) == 3
+        elsewhere = Notifier(sqlite_server.door, settings_of({}), sqlite_server.clock)
+        for wait_ms in RETRY_MS:
+            sqlite_server.clock.advance(wait_ms / 1000)
+            await elsewhere.post_due()
+        assert len(receiver.received) == 1
+        sqlite_server.clock.advance(7 * DAY_SECONDS)
+        assert await notifier.post_due() == 0
 
 
 async def test_what_a_decision_raises_reaches_the_operator(sqlite_server: Server) -> None:

@@ -10,6 +10,7 @@ from dashboard.limits_view import KeyPage, alert_of, spending_limits
 from dashboard.views import Choice, Form, Paging
 from dashboard.webhooks_view import (
     Attempt,
+    DeliveryFilters,
     DeliveryPage,
     DeliveryRow,
     EndpointPage,
@@ -196,8 +197,10 @@ DELIVERIES = (
     ),
     DeliveryRow("v3", "balance.low", "https://old.example.com/hook", None, "exhausted", 8, "No answer in 10 s", OLD),
 )
+_ALL = DeliveryFilters(urls.WEBHOOKS, "", "", "", can_send=True)
+_OF_ONE = DeliveryFilters(urls.endpoint(ENDPOINTS[1].id), "call.completed", "pending", ENDPOINTS[1].id, can_send=True)
 WEBHOOKS = WebhooksPage(
-    ENDPOINTS, DELIVERIES, NONE, event_choices(("*",)), Paging("3 deliveries", "", "/webhooks?before=v3")
+    ENDPOINTS, DELIVERIES, NONE, event_choices(("*",)), Paging("3 deliveries", "", "/webhooks?before=v3"), _ALL
 )
 NO_WEBHOOKS = WebhooksPage(
     (),
@@ -205,6 +208,7 @@ NO_WEBHOOKS = WebhooksPage(
     Form({"url": "http://example.com"}, {"url": "The address must begin with https://."}),
     event_choices(("call.completed",)),
     Paging(""),
+    _ALL,
 )
 ENDPOINT = EndpointPage(
     ENDPOINTS[1],
@@ -212,9 +216,12 @@ ENDPOINT = EndpointPage(
     event_choices(ENDPOINTS[1].events),
     DELIVERIES[:2],
     Paging("2 deliveries"),
+    _OF_ONE,
     secret="whsec_4nOe2Qz7bXkTt0uYp1LrCw",
 )
-ENDPOINT_DISABLED = replace(ENDPOINT, endpoint=ENDPOINTS[2], deliveries=(), secret="")
+ENDPOINT_DISABLED = replace(
+    ENDPOINT, endpoint=ENDPOINTS[2], deliveries=(), filters=replace(_OF_ONE, can_send=False), secret=""
+)
 _BODY = {"id": "0198f3c2", "type": "call.completed", "data": {"call": {"id": fx.BILLED.id, "status": "completed"}}}
 DELIVERY = DeliveryPage(
     DELIVERIES[1],

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,26 @@ from tests.end_to_end.conftest import Site
 from tests.servers import BIN
 
 HUMAN, BUSY, NEVER_ENDS = "+14155550130", "+14155550133", "+14155550149"
+QUOTE: dict[str, Any] = {
+    "calls": 1,
+    "max_duration_seconds": 60,
+    "hold_milli_cents": 5_000,
+    "worst_case_milli_cents": 5_000,
+    "available_milli_cents": 5_000,
+    "calls_at_once": 1,
+    "first_call_at": None,
+    "refused": [],
+    "refused_rows": 0,
+    "message": None,
+    "code": None,
+}
 AT_ONCE = ("--window", "any", "--max-duration", "60", "--prompt", "Hello")
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "numbers.csv"
-    path.write_text(f"to,name\n{HUMAN},Ann\n{BUSY},Ben\n")
+    path.write_text(f"to,name\n{HUMAN},Ann\n{BUSY},Boris\n")
     return path
 
 
@@ -117,3 +131,32 @@ def test_who_stops_watching_leaves_it_running_and_is_told_how_to_pause_it(site: 
     canceled = run(site, "cancel", batch_id)
     assert "is canceled" in canceled.stdout
     assert "not called" in canceled.stdout
+
+
+def test_who_stops_it_while_the_batch_is_being_made_is_told_where_to_look(site: Site, file: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the batch, and never says that it did
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        command = [str(BIN / "callingbox-server"), "batch", "run", str(file), *AT_ONCE, "--yes"]
+        surroundings = {**environment(site), "CALLINGBOX_BASE_URL": url}
+        with subprocess.Popen(command, env=surroundings, stdout=-1, stderr=-1, text=True) as process:
+            quote, _ = silent.accept()
+            with quote:
+                _request(quote)
+                body = json.dumps(QUOTE).encode()
+                head = f"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+                quote.sendall(head.encode() + body)
+            making, _ = silent.accept()
+            with making:
+                assert b"POST /v1/batches?" in _request(making)
+                process.send_signal(signal.SIGINT)
+                _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == f"The batch may have been made, and then it goes on: {url}/batches shows it."
+
+
+def _request(connection: socket.socket) -> bytes:
+    """Its head; its body has been sent as well."""
+    received = b""
+    while b"Boris" not in received:
+        received += connection.recv(65_536)
+    return received

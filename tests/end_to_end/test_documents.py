@@ -44,8 +44,9 @@ NOT_RUN = {"make test": "it is what runs this"}
 """Commands of blocks that are only checked for being there, and why."""
 LIVE, BATCHES, WATCHED = "callingbox-server migrate", "curl $CALLINGBOX_BASE_URL/v1/batches", "callingbox-server batch"
 HEARD, ONCE = "curl -s $CALLINGBOX_BASE_URL/v1/webhook_endpoints", "curl -s $CALLINGBOX_BASE_URL/v1/calls -H"
+AGAIN = "curl -s $CALLINGBOX_BASE_URL/v1/webhook_deliveries/redeliver"
 BANK = "curl -s http://127.0.0.1:8010/_sim/stripe"
-RUN_HERE = ("make run", "export", LIVE, BATCHES, WATCHED, HEARD, ONCE, BANK)
+RUN_HERE = ("make run", "export", LIVE, BATCHES, WATCHED, HEARD, AGAIN, ONCE, BANK)
 """How each block begins."""
 LARGEST_PICTURE_BYTES = 150_000
 
@@ -249,6 +250,8 @@ def test_the_first_steps_in_python_place_a_call_and_receive_what_is_signed(tmp_p
                 assert answer_to_a_forgery(f"http://127.0.0.1:{port}") == 400
                 assert typed(test.replace("ENDPOINT_ID", endpoint["id"]), environment)["event_type"] == TEST_EVENT
                 read_until(hearing, TEST_EVENT)
+                [again] = block_with(AGAIN)
+                assert typed(again, environment) == {"redelivered": 0, "has_more": False, "last_id": None}
                 once = "\n".join(block_with(ONCE))
                 assert typed(once, environment)["id"] == typed(once, environment)["id"]
                 read_until(hearing, "call.voicemail")

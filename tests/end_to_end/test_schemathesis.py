@@ -66,7 +66,7 @@ def real(site: Site, customer: Organisation) -> dict[str, str]:
             "endpoint_id": client.post("/v1/webhook_endpoints", json={"url": "https://93.184.215.14/"}).json()["id"],
             "entry": client.post("/v1/do_not_call", json={"e164": "+14155550189"}).json()["e164"],
         }
-        batch = {"calls": [{"to": "+14155550133"}], "window": {"start": "00:00", "end": "00:01"}}
+        batch = {"prompt": "Hi.", "calls": [{"to": "+14155550133"}], "window": {"start": "00:00", "end": "00:01"}}
         found["batch_id"] = client.post("/v1/batches", json=batch).json()["id"]
         found["delivery_id"] = client.post(f"/v1/webhook_endpoints/{found['endpoint_id']}/test").json()["id"]
     return found

@@ -63,7 +63,8 @@ def humans(count: int) -> list[str]:
 
 
 async def make(org: Organisation, numbers: list[str], expect: int = 201, **terms: Any) -> Any:
-    body = {**ANY_HOUR, **terms, "calls": calls_to(*numbers)}
+    what = {} if "agent_id" in terms else {"prompt": "Say hello."}
+    body = {**ANY_HOUR, **what, **terms, "calls": calls_to(*numbers)}
     return await ask(org, "POST", "/v1/batches", body, expect=expect)
 
 
@@ -200,7 +201,7 @@ async def test_a_revoked_key_calls_nobody_more(sqlite_server: Server) -> None:
     headers = {"Authorization": f"Bearer {key}"}
     answer = await org.api.post(
         "/v1/batches",
-        json={**ANY_HOUR, **LONG, "max_concurrent": 1, "calls": calls_to(NEVER_ENDS, HUMAN)},
+        json={**ANY_HOUR, **LONG, "prompt": "Hi.", "max_concurrent": 1, "calls": calls_to(NEVER_ENDS, HUMAN)},
         headers=headers,
     )
     await until(sqlite_server.records)

@@ -12,9 +12,12 @@ from tests.voice.test_agents import ask
 from tests.voice.test_batches import HUMAN, calls_to, ended, humans, make, rows_of
 
 CSV = {"Content-Type": "text/csv"}
-QUIET: dict[str, Any] = {"window": "any", "max_duration_seconds": 60}
+QUIET: dict[str, Any] = {"prompt": "Say hello.", "window": "any", "max_duration_seconds": 60}
 LATER = (datetime.now(UTC) + timedelta(days=2)).strftime("%a").lower()
-NIGHT: dict[str, Any] = {"window": {"start": "09:00", "end": "09:30", "timezone": "UTC", "days": [LATER]}}
+NIGHT: dict[str, Any] = {
+    "prompt": "Say hello.",
+    "window": {"start": "09:00", "end": "09:30", "timezone": "UTC", "days": [LATER]},
+}
 """Hours in which it is not now."""
 
 
@@ -113,7 +116,8 @@ async def test_every_bad_row_is_named_with_its_line_and_nothing_is_made(sqlite_s
 
 async def test_a_number_whose_hours_have_none_in_common_is_refused(sqlite_server: Server) -> None:
     org = await sqlite_server.organisation()
-    body: Any = {"calls": calls_to("+19075550130", "+18005550123"), "window": {"start": "09:00", "end": "09:30"}}
+    hours = {"start": "09:00", "end": "09:30"}
+    body: Any = {"prompt": "Hi.", "calls": calls_to("+19075550130", "+18005550123"), "window": hours}
     said = await ask(org, "POST", "/v1/batches", body, expect=400)
     assert [(row["to"], row["code"]) for row in said["refused"]] == [("+19075550130", "window_never_opens")]
     body["window"]["timezone"] = "America/Anchorage"
@@ -151,7 +155,7 @@ async def test_a_number_whose_hours_have_none_in_common_is_refused(sqlite_server
 )
 async def test_wrong_terms_are_refused_with_their_field(sqlite_server: Server, wrong: Any, field: str) -> None:
     org = await sqlite_server.organisation()
-    said = await ask(org, "POST", "/v1/batches", {"calls": calls_to(HUMAN), **wrong}, expect=400)
+    said = await ask(org, "POST", "/v1/batches", {"prompt": "Hi.", "calls": calls_to(HUMAN), **wrong}, expect=400)
     assert said["field"] == field
     assert await made_nothing(org)
 
@@ -161,7 +165,9 @@ async def test_wrong_options_of_a_file_are_refused(sqlite_server: Server, option
     org = await sqlite_server.organisation()
     answer = await upload(org, f"to\n{HUMAN}\n", **options)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
-    answer = await org.api.post("/v1/batches", json={"calls": calls_to(HUMAN)}, params={"name": "In the wrong place"})
+    answer = await org.api.post(
+        "/v1/batches", json={"prompt": "Hi.", "calls": calls_to(HUMAN)}, params={"name": "In the wrong place"}
+    )
     assert (answer.status_code, answer.json()["field"]) == (400, "name")
     assert await made_nothing(org)
 
@@ -171,8 +177,8 @@ async def test_a_batch_that_could_never_call_is_refused_at_once(sqlite_server: S
     agent = await ask(other, "POST", "/v1/agents", {"name": "A", "type": "outbound"}, expect=201)
     for terms, code in (
         ({"agent_id": agent["id"]}, "not_found"),
-        ({"from_number": "+14155550101"}, "invalid_from_number"),
-        ({"webhook_url": "http://127.0.0.1/x"}, "invalid_url"),
+        ({"prompt": "Hi.", "from_number": "+14155550101"}, "invalid_from_number"),
+        ({"prompt": "Hi.", "webhook_url": "http://127.0.0.1/x"}, "invalid_url"),
     ):
         answer = await org.api.post("/v1/batches", json={"calls": calls_to(HUMAN), **terms})
         assert answer.json()["code"] == code, answer.text
@@ -181,7 +187,7 @@ async def test_a_batch_that_could_never_call_is_refused_at_once(sqlite_server: S
 
 async def test_unless_told_otherwise_people_are_called_between_eight_and_nine(sqlite_server: Server) -> None:
     org = await sqlite_server.organisation()
-    made = await ask(org, "POST", "/v1/batches", {"calls": calls_to(HUMAN)}, expect=201)
+    made = await ask(org, "POST", "/v1/batches", {"prompt": "Hi.", "calls": calls_to(HUMAN)}, expect=201)
     week = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
     assert made["window"] == {"start": "08:00", "end": "21:00", "days": week, "timezone": None}
 
@@ -285,3 +291,13 @@ async def test_five_thousand_numbers_are_taken_at_once(server: Server) -> None:
     made = await ask(org, "POST", "/v1/batches", {**NIGHT, "calls": calls}, expect=201)
     assert made["progress"]["waiting"] == 5_000
     assert (await ask(org, "POST", f"/v1/batches/{made['id']}/cancel"))["progress"]["canceled"] == 5_000
+
+
+async def test_a_batch_that_does_not_say_what_to_do_calls_nobody(sqlite_server: Server) -> None:
+    org = await sqlite_server.organisation()
+    said = await ask(org, "POST", "/v1/batches", {"calls": calls_to(HUMAN)}, expect=400)
+    assert (said["code"], said["field"]) == ("invalid_request", "prompt")
+    answer = await org.api.post("/v1/batches", content=f"to\n{HUMAN}\n", headers=CSV)
+    assert (answer.status_code, answer.json()["field"]) == (400, "prompt")
+    assert await made_nothing(org)
+    assert (await ask(org, "POST", "/v1/batches/quote", {"calls": calls_to(HUMAN)}))["calls"] == 1

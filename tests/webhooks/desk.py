@@ -6,7 +6,7 @@ Facts here are account events, so that nothing but the desk decides when one hap
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -63,6 +63,12 @@ class Desk:
         assert row is not None
         self.clock.advance(0.002)  # what happens next is later than its creation
         return row
+
+    async def another(self) -> "Desk":
+        """Of another organisation, with the same sender."""
+        organisation = await create_organisation("http://127.0.0.1", self.door, number=None)
+        await organisation.api.aclose()
+        return replace(self, org_id=organisation.id, numbers=count(1))
 
     async def shown(self, endpoint: dict[str, Any]) -> dict[str, Any]:
         async with self.database.read() as connection:

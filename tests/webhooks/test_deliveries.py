@@ -16,8 +16,8 @@ from tests.servers import BIN, Process, until
 from tests.webhooks.desk import Desk, opened_desk
 from webhooks.deliveries import Attempt, ClaimDelivery, RecordAttempt
 from webhooks.endpoints import MOST_ENDPOINTS, DeleteEndpoint, RotateSecret, new_secret
+from webhooks.places import AT_ONCE, FIRST, OF_NOT_QUICK, OF_ONE_DESTINATION
 from webhooks.schedule import RETRY_MS
-from webhooks.sender import ATTEMPTS_AT_ONE_DESTINATION, FIRST_ATTEMPTS
 
 
 @pytest.fixture
@@ -212,16 +212,16 @@ async def test_failing_destinations_delay_no_other_of_the_same_organisation(
     desk.sender.timeout_seconds = 60  # longer than this test: whoever waits for it waits in vain
     for number in range(hanging):
         await desk.endpoint(f"{receiver.url}/hanging/{number}")
-    for _ in range(2 * FIRST_ATTEMPTS):
+    for _ in range(2 * FIRST):
         await desk.happen()
     desk.clock.advance(1)  # an endpoint hears of what happens in the millisecond of its creation
     await desk.endpoint(f"{receiver.url}/ok")
     await desk.happen()
     work = asyncio.create_task(desk.sender.run(tick_seconds=0.05))
     await until(lambda: receiver.types("/ok"), "the event")
-    await until(lambda: len(receiver.received) == hanging * FIRST_ATTEMPTS + 1, "their places")
+    await until(lambda: len(receiver.received) == hanging * FIRST + 1, "their places")
     await asyncio.sleep(0.2)
-    assert len(receiver.received) == hanging * FIRST_ATTEMPTS + 1
+    assert len(receiver.received) == hanging * FIRST + 1
     await desk.happen()
     await until(lambda: len(receiver.types("/ok")) == 2, "the next event")
     work.cancel()
@@ -239,11 +239,34 @@ async def test_who_answers_quickly_gets_more_at_once_and_who_hangs_does_not(
     assert len(receiver.types("/ok")) == 40
     desk.sender.timeout_seconds = 60
     receiver.answers["/ok"] = "hanging"
-    for _ in range(2 * ATTEMPTS_AT_ONE_DESTINATION):
+    for _ in range(2 * OF_ONE_DESTINATION):
         await desk.happen()
     await desk.sender.fan_out()
     await desk.sender.start_due()
-    await until(lambda: len(receiver.types("/ok")) == 40 + ATTEMPTS_AT_ONE_DESTINATION, "as many as it may get")
+    await until(lambda: len(receiver.types("/ok")) == 40 + OF_ONE_DESTINATION, "as many as it may get")
+
+
+async def test_hanging_servers_of_many_organisations_delay_no_healthy_one(desk: Desk, receiver: Receiver) -> None:
+    desk.sender.timeout_seconds = 60  # longer than this test: whoever waits for it waits in vain
+    await desk.endpoint(f"{receiver.url}/ok")
+    await desk.happen()
+    await desk.work()
+    others = AT_ONCE // (FIRST * (MOST_ENDPOINTS // 2)) + 1  # between them, more than there are places in all
+    for number in range(others):
+        other = await desk.another()
+        for endpoint in range(MOST_ENDPOINTS // 2):
+            await other.endpoint(f"{receiver.url}/hanging/{number}/{endpoint}")
+        for _ in range(FIRST):
+            await other.happen()
+    for _ in range(3):
+        await desk.happen()
+    work = asyncio.create_task(desk.sender.run(tick_seconds=0.05))
+    await until(lambda: len(receiver.types("/ok")) == 4, "the healthy endpoint's events")
+    await until(lambda: len(receiver.received) == 4 + OF_NOT_QUICK, "as many as may be tried at once")
+    await desk.happen()
+    await until(lambda: len(receiver.types("/ok")) == 5, "the next event")
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
 
 
 async def test_an_event_is_sent_within_two_seconds(desk: Desk, receiver: Receiver) -> None:

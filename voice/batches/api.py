@@ -129,6 +129,8 @@ async def _asked_for() -> tuple[BatchTerms, Sheet, str]:
 async def create_batch() -> Response:
     """Call many numbers: within their hours, so many at once, again where nobody answered. Begins at once."""
     terms, sheet, digest = await _asked_for()
+    if terms.agent_id is None and "prompt" not in terms.model_fields_set:  # one such call says hello; not thousands
+        raise invalid("prompt", "Say who calls with `agent_id`, or what to do with `prompt`.")
     who = caller()
     batch, replayed = await batches_service().create(who.org_id, who.key_id, terms, sheet, digest, idempotency_key())
     return answer(batch, 201, {REPLAYED_HEADER: "true"} if replayed else None)
