@@ -171,7 +171,7 @@ def over(api: httpx.Client, call_id: str) -> dict[str, Any] | None:
 
 
 def minutes(seconds: int) -> str:
-    return f"{seconds // 6 / 10:.1f}"
+    return f"0.{seconds * 100 // 60:02d}" if 0 < seconds < 60 else f"{seconds // 6 / 10:.1f}"
 
 
 def detection(page: Page) -> int:

@@ -128,7 +128,8 @@ def test_a_call_with_every_argument_is_read_back_with_its_transcript(site: Site,
     assert over.result is None or over.result.keys() == {"booked", "guests", "note"}
     segments = client.calls.retrieve_transcript(call.id)
     assert [segment.sequence_no for segment in segments] == sorted(segment.sequence_no for segment in segments)
-    assert all(segment.text and segment.role for segment in segments)
+    assert all(segment.role for segment in segments)
+    assert any(segment.text for segment in segments)  # one cut before its first word was heard has none
 
 
 # -- the command line -------------------------------------------------------------------------------------------------
