@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 TICK_SECONDS = 1.0
 ROUNDS = 20
 LOOKED_AT_ONCE = 500
+PAGES = 200
+"""Of a look, so that it ends even if what it finds stays due."""
 
 
 class Sweeper:
@@ -51,11 +53,11 @@ class Sweeper:
         """Look once at all calls that are due, the longest due first. Counts: `looked`, `asked`, `hung_up`,
         `failed`."""
         counts: Counter[str] = Counter()
-        is_through = False
-        while not is_through:  # who was looked at is due later; who could not be is passed over
+        for _ in range(PAGES):  # who was looked at is due later; who could not be is passed over
             found = await self._look_at_some(silent=silent, skipped=counts["failed"])
-            is_through = found["looked"] + found["failed"] < LOOKED_AT_ONCE
             counts += found
+            if found["looked"] + found["failed"] < LOOKED_AT_ONCE:
+                break
         return counts
 
     async def _look_at_some(self, *, silent: bool, skipped: int) -> Counter[str]:
