@@ -201,9 +201,8 @@ async def test_a_purchase_that_stays_undecided_is_noticed(server: Server) -> Non
 
 async def test_a_refund_whose_outcome_stays_unknown_and_a_payment_in_review_are_noticed(sqlite_url: str) -> None:
     async with open_shop(sqlite_url) as shop:
-        clock = shop.server.clock
+        topup, clock = await shop.paid(), shop.server.clock
         clock.advance(1.5 * DAY_SECONDS - clock() / 1000 % DAY_SECONDS)  # noon: what stays is told again each day
-        topup = await shop.paid()
         detail = {"amount_cents": 2_500}
         action = OperatorAction(new_id(), "Ada", "topup_refund", topup["id"], "asked", shop.org.id, detail)
         terms = shop.server.settings.terms

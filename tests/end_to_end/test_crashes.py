@@ -91,7 +91,7 @@ async def test_nothing_acknowledged_is_lost_when_the_server_is_killed_twenty_tim
             web = await asyncio.to_thread(zygote.fork, f"web {installed.port}")
             worker = await asyncio.to_thread(zygote.fork, "worker")
             await until(answers(org, known), "the server")
-            await asyncio.sleep(dice.expovariate(1 / 0.15))
+            await asyncio.sleep(dice.expovariate(1 / 0.3))
             zygote.kill(web)
             zygote.kill(worker)
         await asyncio.to_thread(zygote.fork, f"web {installed.port}")

