@@ -1,7 +1,7 @@
 """Reserve → settle pairs per second through the door, against the bare driver writing the same rows.
 
 Two references: the driver with the same rows grouped in commits of the same size (what is lost to reading, checking,
-folding and SQLAlchemy), and the driver with one commit for each row (what grouping wins). All commits are durable, and
+folding and answering), and the driver with one commit for each row (what grouping wins). All commits are durable, and
 afterwards every row is counted.
 """
 

@@ -68,6 +68,7 @@ async def test_what_a_suspended_organisation_has_paid_is_its_credit(shop: Shop) 
     await shop.server.door.submit(SuspendOrganisation(shop.org.id, True, action))
     await shop.pay(topup)
     await shop.until_status(topup, "paid")
+    assert await balance_in_the_books(shop) == 25 * DOLLAR
 
 
 async def test_an_account_that_an_operator_opened_again_is_credited_as_before(shop: Shop) -> None:
