@@ -35,6 +35,7 @@ from voice.tables import calls
 
 SILENCE_SECONDS = 2
 KILLS = 20
+PAUSE_SECONDS = 0.2  # between one client's orders: a fast machine must not place more than the network then ends in time
 
 
 @pytest.fixture
@@ -71,6 +72,7 @@ async def orders(org: Organisation, numbers: Iterator[int], acknowledged: dict[i
                 continue
             if answer.status_code == 201:
                 acknowledged[number] = answer.json()
+                await asyncio.sleep(PAUSE_SECONDS)
             else:
                 assert answer.json()["code"] in ("over_capacity", "call_unresolved", "call_in_progress"), answer.text
                 await asyncio.sleep(0.1)
@@ -86,11 +88,13 @@ async def test_nothing_acknowledged_is_lost_when_the_server_is_killed_twenty_tim
     numbers, stop, dice = count(), asyncio.Event(), Random(1)
     with running_zygote(installed.environment, tmp_path / "zygote.log") as zygote:
         creating = [asyncio.create_task(orders(org, numbers, acknowledged, stop)) for _ in range(6)]
-        for _ in range(KILLS):
+        for kill in range(KILLS):
             known = list(acknowledged.values())
             web = await asyncio.to_thread(zygote.fork, f"web {installed.port}")
             worker = await asyncio.to_thread(zygote.fork, "worker")
             await until(answers(org, known), "the server")
+            if kill % 2:  # the others may die before they have done anything
+                await until(lambda before=len(known): len(acknowledged) > before, "a call")
             await asyncio.sleep(dice.expovariate(1 / 0.3))
             zygote.kill(web)
             zygote.kill(worker)
@@ -102,7 +106,6 @@ async def test_nothing_acknowledged_is_lost_when_the_server_is_killed_twenty_tim
         await settled(installed, org)
         made = await every_call(org)
         assert {call["id"] for call in acknowledged.values()} == {call["id"] for call in made}
-        assert len(made) > KILLS, "it was killed before it could do anything"
         dialled = Counter(delivery.url for call in network[1].calls.values() for delivery in call.deliveries[:1])
         assert max(dialled.values()) == 1
         await books_are_sound(installed, org, made)
