@@ -102,7 +102,7 @@ class PostgresLookUps:
         import asyncpg
 
         return asyncpg.create_pool(
-            **self._options, min_size=0, max_size=CONNECTIONS, init=speak_as_sqlalchemy, reset=_nothing
+            **self._options, min_size=0, max_size=CONNECTIONS, init=make_ready, reset=_nothing
         )
 
     async def close(self) -> None:
@@ -129,8 +129,13 @@ def closed_as_lost() -> Iterator[None]:
         raise ConnectionError("the connection has been closed") from error
 
 
-async def speak_as_sqlalchemy(connection: Any) -> None:
-    """JSON arrives as what it says, as on SQLAlchemy's connections."""
+async def make_ready(connection: Any) -> None:
+    """JSON arrives as what it says, as on SQLAlchemy's connections; and whatever is sought here is sought by an index.
+
+    Said to the planner, because it keeps the plan that a statement got while its tables were empty (read them whole)
+    until statistics are gathered, and by then every call of the last minute has read every call before it.
+    """
+    await connection.execute("set enable_seqscan = off")
     for name in ("json", "jsonb"):
         await connection.set_type_codec(name, encoder=str, decoder=msgspec.json.decode, schema="pg_catalog")
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from sqlalchemy.engine import URL
 
-from config.look_up import closed_as_lost, connect_options, speak_as_sqlalchemy
+from config.look_up import closed_as_lost, connect_options, make_ready
 from config.statements import KNOWN_STATEMENTS
 
 SQLITE_PRAGMAS = (
@@ -149,7 +149,7 @@ class PostgresWriter:
         import asyncpg
 
         connection = await asyncpg.connect(**self._options)
-        await speak_as_sqlalchemy(connection)
+        await make_ready(connection)
         # A statement, because poolers refuse what they do not know among the options of an address.
         await connection.execute(f"set idle_in_transaction_session_timeout = '{STANDSTILL_SECONDS}s'")
         return connection

@@ -26,7 +26,7 @@ from config.errors import ApiError
 from config.rate_limit import RateLimit
 from dashboard.live import Bell
 from dashboard.web import database, settings
-from voice.agents.commands import find_agent, primary_number
+from voice.agents.commands import PRIMARY_NUMBER, find_agent
 from voice.live.switchboard import Switchboard
 from voice.live.trying import LONGEST_SECONDS, Trial, trial_brief
 
@@ -144,7 +144,7 @@ async def _trial(person: Member, agent_id: str) -> Trial:
     async with database().read() as connection:
         agent = await find_agent(connection, person.org_id, agent_id)
         organisation = await find_organisation(connection, person.org_id)
-        own_number = await primary_number(connection, person.org_id, agent_id)
+        own_number = await connection.scalar(PRIMARY_NUMBER, {"agent_id": agent_id, "org_id": person.org_id})
     if agent is None or organisation is None or agent["archived_at"] is not None:
         raise _Refused(_GONE)
     tools = {tool["name"]: tool for tool in agent["tools"] or () if tool.get("type") == "http"}

@@ -124,7 +124,7 @@ class CreateCall:
         after = ledger.wallet_in(rows, self.org_id)
         low_balance.tell_of_wallet(rows, organisation, wallet, after, terms, self._hold_key, now)
         self._remember_key(rows, now)
-        return Moved(call, effects)
+        return Moved(call, effects, created=rows.get(calls, call.id))
 
     def judge(self, rows: Rows, now: int) -> Call | Paused | Rejected:
         """The call as it would be created, or why not. Changes nothing."""

@@ -52,7 +52,10 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class MoveCall:
-    """Apply an event to a call found by our id or, for inbound ones, by the carrier's."""
+    """Apply an event to a call found by our id or, for inbound ones, by the carrier's.
+
+    `known`: the call as it was seen before; whose it is never changes, so it need not be located.
+    """
 
     event: Event
     policy: Policy
@@ -62,8 +65,12 @@ class MoveCall:
     twilio_call_sid: str | None = None
     observation: Observation | None = None
     freed_key: str | None = None  # "<org_id>:<idempotency key>" of a call turned away for lack of capacity
+    known: Call | None = None
 
     def locate(self) -> Sequence[Read]:
+        return () if self.known is not None else self._itself()
+
+    def _itself(self) -> Sequence[Read]:
         if self.call_id is not None:
             return (Read(calls, "id", (self.call_id,)),)
         assert self.twilio_call_sid is not None
@@ -76,21 +83,28 @@ class MoveCall:
             row = next(iter(rows.find(calls, "twilio_call_sid", self.twilio_call_sid or "")), None)
         return None if row is None or self.org_id not in (None, row["org_id"]) else row
 
-    def _claims(self, row: Row) -> str | None:
+    def _located(self, located: Rows) -> Mapping[str, Any] | None:
+        """At least its id, organisation and key, which never change, and the carrier's id, which once given stays."""
+        if self.known is None:
+            return self._row(located)
+        names = ("id", "org_id", "api_key_id", "twilio_call_sid")
+        return {name: getattr(self.known, name) for name in names}
+
+    def _claims(self, row: Mapping[str, Any]) -> str | None:
         """The carrier's id that this event gives the call, where the call has none yet, or another one."""
         sid: str | None = getattr(self.event, "twilio_call_sid", None)
         return None if sid == row["twilio_call_sid"] else sid
 
     def organisations(self, located: Rows) -> Iterable[str]:
-        row = self._row(located)
+        row = self._located(located)
         return () if row is None else (row["org_id"],)
 
     def reads(self, located: Rows) -> Sequence[Read]:
-        row = self._row(located)
+        row = self._located(located)
         if row is None:
             return ()
         call_id = row["id"]
-        reads = [*self.locate(), Read(transfers, "call_id", (call_id,))]
+        reads = [*self._itself(), Read(transfers, "call_id", (call_id,))]
         reads += limits.reads_for(row["org_id"], row["api_key_id"])
         if self.observation is not None:
             reads.append(Read(evidence, "call_id", (call_id,)))

@@ -8,7 +8,7 @@ hung up here until it has ended.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -34,6 +34,7 @@ DIAL_BEGINS_WITHIN_MS = 15_000
 CAPACITY_RETRY_SECONDS = (0.5, 1.0, 2.0)
 LIMIT_RETRY_SECONDS = (1.0, 3.0, 10.0)
 STRAY_RETRY_SECONDS = (5.0, 10.0, 20.0, 40.0, *(60.0,) * 14)
+T = TypeVar("T")
 
 
 class Outbox:
@@ -41,8 +42,8 @@ class Outbox:
 
     def __init__(self, door: Door, database: Database, carrier: Carrier, policy: Policy, clock: Clock = now_ms) -> None:
         self._door, self._database, self._carrier, self._policy, self._clock = door, database, carrier, policy, clock
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._dials: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._dials: dict[str, asyncio.Task[Call | None]] = {}
         self._strays: dict[str, asyncio.Task[None]] = {}
         self._places = asyncio.Semaphore(DIALS_AT_ONCE)
         self._questions = asyncio.Semaphore(ASKED_AT_ONCE)
@@ -78,13 +79,13 @@ class Outbox:
         for listener in self.alerted:
             listener(alert)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("effect_failed", error=type(error).__name__)  # its call's row says when it is looked at again
@@ -98,19 +99,23 @@ class Outbox:
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def dialled(self, call_id: str, within_seconds: float | None = None) -> None:
-        """Wait for the outcome of this call's dial to be committed, if it is being dialled here."""
+    async def dialled(self, call_id: str, within_seconds: float | None = None) -> Call | None:
+        """Wait for the outcome of this call's dial to be committed, if it is being dialled here; gives the call as
+        that commit left it."""
         task = self._dials.get(call_id)
-        if task is not None:
-            await asyncio.wait({task}, timeout=within_seconds)
+        if task is None:
+            return None
+        await asyncio.wait({task}, timeout=within_seconds)
+        is_known = task.done() and not task.cancelled() and task.exception() is None
+        return task.result() if is_known else None
 
     # -- effects ----------------------------------------------------------------------------------------------------
 
-    async def _dial(self, call: Call, idempotency_key_id: str | None) -> None:
+    async def _dial(self, call: Call, idempotency_key_id: str | None) -> Call | None:
         try:
             outcome = await self._dial_within_time(call)
             freed = idempotency_key_id if outcome is OVER_CAPACITY else None
-            await self._tell(call, outcome, _dial_observation(outcome), freed_key=freed)
+            return await self._tell(call, outcome, _dial_observation(outcome), freed_key=freed)
         finally:
             self._dials.pop(call.id, None)
 
@@ -204,19 +209,22 @@ class Outbox:
 
     async def _tell(
         self, call: Call, event: Event, observation: Observation | None, freed_key: str | None = None
-    ) -> None:
-        """Bring what was learned back through the door, however busy it is; a lost dial answer would cost a lookup."""
-        whose = {"call_id": call.id, "org_id": call.org_id}
-        command = MoveCall(event, self._policy, new_id(), observation=observation, freed_key=freed_key, **whose)
+    ) -> Call | None:
+        """Bring what was learned back through the door, however busy it is; a lost dial answer would cost a lookup.
+        Gives the call as it then is, where that could be told."""
+        command = MoveCall(
+            event, self._policy, new_id(), call_id=call.id, observation=observation, freed_key=freed_key, known=call
+        )
         for delay in (0.1, 0.5, 2.0, 5.0, None):
             try:
-                await self._door.submit(command)
+                told = await self._door.submit(command)
             except (Busy, Down) as error:
                 log.warning("outcome_not_stored", call_id=call.id, error=str(error), again=delay is not None)
                 if delay is not None:
                     await asyncio.sleep(delay)
             else:
-                return
+                return told.call if isinstance(told, Moved) else None
+        return None
 
 
 def _dial_observation(outcome: DialAccepted | DialRefused | DialUnanswered) -> Observation:

@@ -7,17 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from config.rows import Row
 from voice.call import Call
 from voice.effects import Effect
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """The call as it stands after the commit, and what is to be done outside. `new` when the command changed it."""
+    """The call as it stands after the commit, and what is to be done outside. `new` when the command changed it.
+
+    `created`: its whole row, where this command made it."""
 
     call: Call
     effects: tuple[Effect, ...] = ()
     new: bool = True
+    created: Row | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,13 @@ Invariant: an edge never touches a call but through here, and here nothing chang
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import msgspec
 from quart import current_app
+from sqlalchemy import Select
 
 from billing.rating import hold_milli_cents
 from billing.wallet import pause_message, shortfall_milli_cents
@@ -18,10 +19,11 @@ from config.clock import new_id, now_ms
 from config.database import Database
 from config.door import Door
 from config.errors import ApiError, not_found, refused
+from config.rows import Row
 from config.settings import Settings
-from voice.agents.commands import primary_number
+from voice.agents.commands import PRIMARY_NUMBER
 from voice.call import Call, Policy
-from voice.calls import OF_ANYBODY, OF_ORGANISATION, OLDEST_ACTIVE_NUMBER, call_of
+from voice.calls import OF_ANYBODY, OF_ORGANISATION, OLDEST_ACTIVE_NUMBER, call_of, row_of
 from voice.create_call import CreateCall, QuoteCall
 from voice.dialling import NotDiallable, check_number
 from voice.events import Event, HangUpRequested, StatusReported
@@ -38,6 +40,9 @@ RESULT_POLL_SECONDS = 0.1
 JUST_ENDED_MS = 60_000
 ANSWERS_PER_CALLER_AND_HOUR = 60
 """One caller is answered this often; RATE_LIMIT_PER_MINUTE=0 lifts it like every other limit."""
+KNOWN_NUMBERS = 10_000
+"""Remembered at once; one that is forgotten is looked up again."""
+T = TypeVar("T")
 REPLAYED_HEADER = "Idempotent-Replayed"
 _REFUSED_FIELD = {
     "agent_not_outbound": "agent_id",
@@ -90,6 +95,8 @@ class Calls:
     outbox: Outbox
     settings: Settings
     policy: Policy
+    _oldest_numbers: dict[str, str] = field(default_factory=dict)
+    """By organisation."""
 
     async def place(
         self, org_id: str, wanted: Wanted, idempotency_key: str | None = None, body: Any = None
@@ -98,11 +105,15 @@ class Calls:
 
         Raises ApiError: 400 bad or refused number, 402 paused, 403 suspended, 409 unresolved or key reused, 502, 503.
         """
-        command = await self._command(org_id, wanted, idempotency_key, body)
-        result = await self.door.submit(command, droppable=True)
+
+        async def decide(from_number: str) -> Moved | Replayed | Paused | Rejected:
+            command = self._command(org_id, wanted, from_number, idempotency_key, body)
+            return await self.door.submit(command, droppable=True)
+
+        result = await self._from_its_number(org_id, wanted, decide)
         match result:
-            case Moved(call):
-                return await self._after_dial(org_id, call.id), False
+            case Moved(call, created=created):
+                return await self._after_dial(org_id, call.id, created=created), False
             case Replayed(call_id):
                 try:
                     return await self._after_dial(org_id, call_id, DIAL_WAIT_SECONDS), True
@@ -116,8 +127,12 @@ class Calls:
 
     async def quote(self, org_id: str, wanted: Wanted) -> Quote:
         """What placing this call would hold and could cost at most, and whether it would be placed. Dials nothing."""
+
+        async def decide(from_number: str) -> Call | Paused | Rejected:
+            return await self.door.submit(QuoteCall(self._command(org_id, wanted, from_number)))
+
         try:
-            result = await self.door.submit(QuoteCall(await self._command(org_id, wanted, None, None)))
+            result = await self._from_its_number(org_id, wanted, decide)
         except ApiError as error:
             maximum = wanted.max_duration_seconds or self.settings.max_call_duration_seconds
             rate = self.settings.rate_milli_cents_per_minute
@@ -179,7 +194,35 @@ class Calls:
 
     # -- steps --------------------------------------------------------------------------------------------------------
 
-    async def _command(self, org_id: str, wanted: Wanted, key: str | None, body: Any) -> CreateCall:
+    async def _from_its_number(self, org_id: str, wanted: Wanted, decide: Callable[[str], Awaitable[T]]) -> T:
+        """Decide for the number that the call comes from: the one asked for, its agent's, or the organisation's oldest.
+        Empty where there is none.
+
+        The oldest active number is the oldest until it is active no more, and then it is refused; so it is remembered.
+        """
+        if wanted.from_number is not None:
+            return await decide(wanted.from_number)
+        if wanted.agent_id is not None:
+            return await decide(await self._one(PRIMARY_NUMBER, agent_id=wanted.agent_id, org_id=org_id))
+        if (known := self._oldest_numbers.get(org_id)) is not None:
+            result = await decide(known)
+            if not isinstance(result, Rejected) or result.code != "invalid_from_number":
+                return result
+            self._oldest_numbers.pop(org_id, None)
+        found = await self._one(OLDEST_ACTIVE_NUMBER, org_id=org_id)
+        if found:
+            if len(self._oldest_numbers) >= KNOWN_NUMBERS:
+                del self._oldest_numbers[next(iter(self._oldest_numbers))]
+            self._oldest_numbers[org_id] = found
+        return await decide(found)
+
+    async def _one(self, query: Select[tuple[str]], **parameters: str) -> str:
+        found = await self.database.look_up(query, **parameters)
+        return found[0]["e164"] if found else ""
+
+    def _command(
+        self, org_id: str, wanted: Wanted, from_number: str, key: str | None = None, body: Any = None
+    ) -> CreateCall:
         try:
             region = check_number(wanted.to_number, self.settings.allowed_countries)
         except NotDiallable as refusal:
@@ -188,7 +231,7 @@ class Calls:
             call_id=new_id(),
             org_id=org_id,
             to_number=wanted.to_number,
-            from_number=wanted.from_number or await self._default_number(org_id, wanted.agent_id),
+            from_number=from_number,
             rate_milli_cents_per_minute=self.settings.rate_milli_cents_per_minute,
             default_max_duration_seconds=self.settings.max_call_duration_seconds,
             policy=self.policy,
@@ -200,19 +243,18 @@ class Calls:
             body_digest=hashlib.sha256(msgspec.json.encode(body, order="sorted")).hexdigest() if key else "",
         )
 
-    async def _default_number(self, org_id: str, agent_id: str | None) -> str:
-        """Empty where there is none."""
-        if agent_id is not None:
-            async with self.database.read() as connection:
-                return await primary_number(connection, org_id, agent_id) or ""
-        found = await self.database.look_up(OLDEST_ACTIVE_NUMBER, org_id=org_id)
-        return found[0]["e164"] if found else ""
+    async def _after_dial(
+        self, org_id: str, call_id: str, within_seconds: float | None = None, created: Row | None = None
+    ) -> dict[str, Any]:
+        """The call's row once its dial has an outcome; the dial goes on even if we stop waiting.
 
-    async def _after_dial(self, org_id: str, call_id: str, within_seconds: float | None = None) -> dict[str, Any]:
-        """The call's row once its dial has an outcome; the dial goes on even if we stop waiting."""
+        `created`: the row as it was made, so that it need not be read again."""
         deadline = asyncio.get_running_loop().time() + DIAL_WAIT_SECONDS
-        await self.outbox.dialled(call_id, within_seconds)
-        row = await self.row(org_id, call_id)
+        call = await self.outbox.dialled(call_id, within_seconds)
+        if created is None or call is None or call.notifies:  # what is told of a call stands in its row
+            row = await self.row(org_id, call_id)
+        else:
+            row = {**created, **row_of(call)}
         while row["dial_state"] == DialState.INTENDED and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(POLL_SECONDS)  # another process dials it
             row = await self.row(org_id, call_id)
