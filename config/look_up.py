@@ -101,9 +101,7 @@ class PostgresLookUps:
     def _new_pool(self) -> Any:
         import asyncpg
 
-        return asyncpg.create_pool(
-            **self._options, min_size=0, max_size=CONNECTIONS, init=make_ready, reset=_nothing
-        )
+        return asyncpg.create_pool(**self._options, min_size=0, max_size=CONNECTIONS, init=make_ready, reset=_nothing)
 
     async def close(self) -> None:
         if self._pool is not None:
@@ -129,13 +127,21 @@ def closed_as_lost() -> Iterator[None]:
         raise ConnectionError("the connection has been closed") from error
 
 
+BY_INDEX = (
+    "enable_seqscan = off",
+    "enable_hashjoin = off",
+    "enable_mergejoin = off",
+    "plan_cache_mode = force_generic_plan",  # what finds one value finds any number
+)
+
+
 async def make_ready(connection: Any) -> None:
     """JSON arrives as what it says, as on SQLAlchemy's connections; and whatever is sought here is sought by an index.
 
-    Said to the planner, because it keeps the plan that a statement got while its tables were empty (read them whole)
-    until statistics are gathered, and by then every call of the last minute has read every call before it.
+    The planner is told, because it keeps the plan that a statement got while its tables were empty (read them whole)
+    until statistics are gathered, and until then every call reads all that were made before it.
     """
-    await connection.execute("set enable_seqscan = off")
+    await connection.execute("; ".join(f"set {setting}" for setting in BY_INDEX))
     for name in ("json", "jsonb"):
         await connection.set_type_codec(name, encoder=str, decoder=msgspec.json.decode, schema="pg_catalog")
 

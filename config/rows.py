@@ -17,16 +17,16 @@ from sqlalchemy import Select, Table
 
 from config.look_up import compiled
 from config.statements import (
-    Bulk,
     Sought,
-    adding,
+    Write,
+    column_names,
     defaults,
-    deleting,
     finding,
     finding_together,
-    inserting,
-    updating,
+    hot_names,
     write_order,
+    writing,
+    writing_together,
 )
 from config.writer import Transaction
 
@@ -162,34 +162,55 @@ class Rows:
 
     async def write(self) -> None:
         tables = sorted(self._tables, key=write_order)
-        for table in reversed(tables):
-            if deleted := self._tables[table].deleted:
-                await self._run(deleting(table, self._dialect), sorted(deleted, key=itemgetter("id")))
-        for table in tables:
-            kept = self._tables[table]
-            if kept.inserted:
-                await self._run(inserting(table, self._dialect), [kept.inserted[key] for key in sorted(kept.inserted)])
-            shapes: dict[tuple[str, ...], list[Row]] = defaultdict(list)
-            for row_id in sorted(kept.changed.keys() - kept.inserted.keys()):
-                shapes[tuple(sorted(kept.changed[row_id]))].append(kept.rows[row_id])
-            for shape, changed in shapes.items():
-                await self._run(updating(table, shape, self._dialect), changed)
-            if kept.added:
-                await self._run(adding(table, self._dialect), [kept.added[key] for key in sorted(kept.added)])
+        write = self._write_each if self._dialect == "sqlite" else self._write_all
+        deleted = {table: self._tables[table].deleted for table in reversed(tables)}
+        by_id = itemgetter("id")
+        if deletes := {Write("delete", table, ()): sorted(rows, key=by_id) for table, rows in deleted.items() if rows}:
+            await write(deletes)
+        if changes := {change: rows for table in tables for change, rows in self._changes(table)}:
+            await write(changes)
 
-    async def _run(self, bulk: Bulk, rows: list[Row]) -> None:
-        values: list[tuple[Any, ...]]
-        if len(bulk.names) == 1:
-            values = [(row[bulk.names[0]],) for row in rows]
-        else:
-            values = list(map(itemgetter(*bulk.names), rows))
-        if bulk.adapters:
-            adapted = [list(row) for row in values]
-            for row in adapted:
-                for place, adapt in bulk.adapters:
-                    row[place] = adapt(row[place])
-            values = [tuple(row) for row in adapted]
-        await self._transaction.execute_many(bulk.text, values)
+    def _changes(self, table: Table) -> Iterable[tuple[Write, list[Row]]]:
+        kept = self._tables[table]
+        if kept.inserted:
+            yield Write("insert", table, column_names(table)), [kept.inserted[key] for key in sorted(kept.inserted)]
+        shapes: dict[tuple[str, ...], list[Row]] = defaultdict(list)
+        ids = sorted(kept.changed.keys() - kept.inserted.keys())
+        for row_id in ids:
+            shapes[tuple(sorted(kept.changed[row_id]))].append(kept.rows[row_id])
+        if len(shapes) > 1 and self._dialect == "postgresql":  # all that was read, or every mixture has its own text
+            shapes.clear()
+            for row_id in ids:
+                shapes[tuple(sorted(kept.changed[row_id] | hot_names(table)))].append(kept.rows[row_id])
+        for shape, changed in shapes.items():
+            yield Write("update", table, shape), changed
+        if kept.added:
+            yield Write("add", table, column_names(table)), [kept.added[key] for key in sorted(kept.added)]
+
+    async def _write_each(self, rows_of: Mapping[Write, list[Row]]) -> None:
+        for write, rows in rows_of.items():
+            bulk = writing(write)
+            values: list[tuple[Any, ...]]
+            if len(bulk.names) == 1:
+                values = [(row[bulk.names[0]],) for row in rows]
+            else:
+                values = list(map(itemgetter(*bulk.names), rows))
+            if bulk.adapters:
+                adapted = [list(row) for row in values]
+                for row in adapted:
+                    for place, adapt in bulk.adapters:
+                        row[place] = adapt(row[place])
+                values = [tuple(row) for row in adapted]
+            await self._transaction.execute_many(bulk.text, values)
+
+    async def _write_all(self, rows_of: Mapping[Write, list[Row]]) -> None:
+        """In one statement, where each takes a journey to the server."""
+        values = []
+        for (verb, _, names), rows in rows_of.items():
+            if verb == "update":  # the others have their row whole
+                rows = [{"id": row["id"], **{name: row[name] for name in names}} for row in rows]
+            values.append(msgspec.json.encode(rows).decode())
+        await self._transaction.fetch(writing_together(tuple(rows_of)), values)
 
     async def _keep(self, table: Table, statement: Select[Any], values: Sequence[str]) -> None:
         parameter: Any = list(values)

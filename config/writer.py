@@ -123,7 +123,8 @@ class PostgresWriter:
     backend = "postgresql"
 
     def __init__(self, url: URL, patience: Mapping[str, float]) -> None:
-        self._options = {**connect_options(url), **patience, "statement_cache_size": KNOWN_STATEMENTS}
+        kept = {"statement_cache_size": KNOWN_STATEMENTS, "max_cacheable_statement_size": 0}  # however long
+        self._options = {**connect_options(url), **patience, **kept}
         self._opened: Any = None
 
     @asynccontextmanager

@@ -43,6 +43,12 @@ def row_of(call: Call) -> Row:
     return msgspec.structs.asdict(call)
 
 
+def changes_of(before: Call, after: Call) -> Row:
+    """The columns in which they differ."""
+    pairs = zip(CALL_FIELDS, msgspec.structs.astuple(before), msgspec.structs.astuple(after), strict=True)
+    return {name: new for name, old, new in pairs if old is not new and old != new}
+
+
 def active_number(rows: Rows, e164: str) -> Row | None:
     return next((row for row in rows.find(numbers, "e164", e164) if row["status"] == "active"), None)
 

@@ -19,7 +19,7 @@ from config.clock import earlier_id
 from config.rows import Read, Row, Rows
 from voice.advance import advance, fact_of
 from voice.call import Call, Policy
-from voice.calls import call_of, row_of
+from voice.calls import call_of, changes_of
 from voice.connected_time import Fact
 from voice.effects import Alert, Effect, Refund, Release, Settle
 from voice.events import CarrierAsked, Event, PlatformFailed, StatusReported
@@ -172,7 +172,7 @@ def move(
     if observation is not None and not _store(rows, before, observation, fact, now):
         return Moved(before, new=False)
     after, effects = advance(before, event, now, policy)
-    rows.update(calls, after.id, row_of(after))
+    rows.update(calls, after.id, changes_of(before, after))
     for effect in effects:
         _move_money(rows, after, effect, transfer_id, now)
     _count(rows, before, after)

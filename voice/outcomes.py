@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from config.rows import Row
 from voice.call import Call
 from voice.effects import Effect
 
@@ -21,7 +20,7 @@ class Moved:
     call: Call
     effects: tuple[Effect, ...] = ()
     new: bool = True
-    created: Row | None = None
+    created: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

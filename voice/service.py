@@ -19,7 +19,6 @@ from config.clock import new_id, now_ms
 from config.database import Database
 from config.door import Door
 from config.errors import ApiError, not_found, refused
-from config.rows import Row
 from config.settings import Settings
 from voice.agents.commands import PRIMARY_NUMBER
 from voice.call import Call, Policy
@@ -244,7 +243,7 @@ class Calls:
         )
 
     async def _after_dial(
-        self, org_id: str, call_id: str, within_seconds: float | None = None, created: Row | None = None
+        self, org_id: str, call_id: str, within_seconds: float | None = None, created: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """The call's row once its dial has an outcome; the dial goes on even if we stop waiting.
 

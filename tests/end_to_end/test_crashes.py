@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -35,7 +35,9 @@ from voice.tables import calls
 
 SILENCE_SECONDS = 2
 KILLS = 20
-PAUSE_SECONDS = 0.2  # between one client's orders: a fast machine must not place more than the network then ends in time
+PAUSE_SECONDS = (
+    0.2  # between one client's orders: a fast machine must not place more than the network then ends in time
+)
 
 
 @pytest.fixture
@@ -94,7 +96,7 @@ async def test_nothing_acknowledged_is_lost_when_the_server_is_killed_twenty_tim
             worker = await asyncio.to_thread(zygote.fork, "worker")
             await until(answers(org, known), "the server")
             if kill % 2:  # the others may die before they have done anything
-                await until(lambda before=len(known): len(acknowledged) > before, "a call")
+                await until(one_more(acknowledged), "a call")
             await asyncio.sleep(dice.expovariate(1 / 0.3))
             zygote.kill(web)
             zygote.kill(worker)
@@ -109,6 +111,11 @@ async def test_nothing_acknowledged_is_lost_when_the_server_is_killed_twenty_tim
         dialled = Counter(delivery.url for call in network[1].calls.values() for delivery in call.deliveries[:1])
         assert max(dialled.values()) == 1
         await books_are_sound(installed, org, made)
+
+
+def one_more(acknowledged: dict[int, Any]) -> Callable[[], bool]:
+    before = len(acknowledged)
+    return lambda: len(acknowledged) > before
 
 
 def answers(org: Organisation, known: list[Any]) -> Any:

@@ -74,6 +74,33 @@ async def test_the_primary_number_calls_unless_another_attached_one_is_named(ser
     assert (refused["code"], refused["field"]) == ("number_not_attached", "from_number")
 
 
+async def test_without_an_agent_the_oldest_number_calls_and_when_it_is_released_the_next(server: Server) -> None:
+    org = await server.organisation(credit=20 * DOLLAR)
+    first, second = await number_of(org), await bought(server, org)
+    to = iter(range(30, 40))
+
+    async def calls_from(expect: int = 201) -> Any:
+        return await org.call(f"+141555501{next(to)}", expect=expect)
+
+    assert (await calls_from())["from_number"] == (await calls_from())["from_number"] == first["e164"]
+    await ask(org, "DELETE", f"/v1/numbers/{first['id']}")
+    assert (await ask(org, "POST", "/v1/calls/quote", {"to": "+14155550150"}))["would_be_placed"] is True
+    assert (await calls_from())["from_number"] == second["e164"]
+    await ask(org, "DELETE", f"/v1/numbers/{second['id']}")
+    assert (await calls_from(expect=400))["code"] == "no_number"
+
+
+async def test_what_placing_a_call_answers_is_what_reading_it_answers(server: Server) -> None:
+    org = await server.organisation()
+    assert server.network is not None
+    server.network.faults = type(server.network.faults)(callback_lost=1.0, verdict_lost=1.0)
+    agent = await calling_agent(org, **{**TEXTS, "webhook_url": None}, tools=TOOLS)
+    more: Any = {"context": {"patient": "Ann"}, "metadata": {"order": 7}, "max_duration_seconds": 60}
+    for body in (more, {**more, "agent_id": agent["id"]}, {"webhook_url": "https://example.com/told"}):
+        call = await org.call(TO, **body)
+        assert call == await org.call_of(call)
+
+
 async def test_an_agent_without_a_number_cannot_call(server: Server) -> None:
     org = await server.organisation()
     agent = await create(org)
