@@ -176,7 +176,7 @@ numbers = Table(
     metadata,
     Column("id", String(36), primary_key=True),
     Column("org_id", String(36), ForeignKey("organisations.id"), nullable=False),
-    Column("e164", String(16), nullable=False),
+    Column("e164", String(16), nullable=False, index=True),
     Column("friendly_name", Text),
     Column("country_code", String(2), nullable=False),
     Column("number_type", String(12), nullable=False),

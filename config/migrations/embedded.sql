@@ -1,4 +1,4 @@
--- Made from the migrations with this digest, by `make schema`: 4c679149b34304efe873f5acf0097a1ba8d0ff35078e826b75371181e7a9aaa1
+-- Made from the migrations with this digest, by `make schema`: fa72dbf5f528732c16f653adcae8862eebd4aefd12fd334686199ad2406485c6
 CREATE TABLE agent_numbers (
 	id TEXT NOT NULL, 
 	org_id VARCHAR(36) NOT NULL, 
@@ -38,7 +38,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('0002');
+INSERT INTO "alembic_version" VALUES('0003');
 CREATE TABLE api_keys (
 	id VARCHAR(36) NOT NULL, 
 	org_id VARCHAR(36) NOT NULL, 
@@ -665,3 +665,4 @@ CREATE TRIGGER transfers_refuse_update BEFORE UPDATE ON transfers
         BEGIN SELECT RAISE(ABORT, 'transfers are never changed or deleted'); END;
 CREATE TRIGGER transfers_refuse_delete BEFORE DELETE ON transfers
         BEGIN SELECT RAISE(ABORT, 'transfers are never changed or deleted'); END;
+CREATE INDEX ix_numbers_e164 ON numbers (e164);
