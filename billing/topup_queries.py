@@ -21,18 +21,24 @@ Row = dict[str, Any]
 BATCH = 500
 REFUND = "topup_refund"
 """What an operator's refund is called in the trail."""
+ASKED = "asked"
+"""The `outcome` in its detail while Stripe's answer has not been heard."""
 
 
 @dataclass(frozen=True, slots=True)
 class AskedRefund:
-    """A refund of credit that is held for it, whose outcome is not known. `begun_at` in ms."""
+    """A refund whose outcome whoever asked for it has not heard. `begun_at` in ms; `amount_cents` None: of all that is
+    left of a payment that gave no credit."""
 
     action_id: str
-    org_id: str
+    org_id: str | None
     topup_id: str
     payment_intent_id: str
-    amount_cents: int
+    amount_cents: int | None
     begun_at: int
+
+    def __str__(self) -> str:
+        return f"{self.amount_cents or 'all remaining'} cents of top-up {self.topup_id}"
 
 
 def shown_state(row: Row) -> str:
@@ -149,12 +155,14 @@ async def open_refunds(
 ) -> list[AskedRefund]:
     """Those of a top-up, or all begun before then (ms), oldest first. Operators do little: their trail is short."""
     ended = transfers.alias("ended")
+    unheard = operator_actions.c.detail["outcome"].as_string() == ASKED
     query = (
         select(operator_actions, topups.c.stripe_payment_intent_id)
-        .join(transfers, transfers.c.id == operator_actions.c.id)
         .join(topups, topups.c.id == operator_actions.c.subject_id)
+        .outerjoin(transfers, (transfers.c.id == operator_actions.c.id) & (transfers.c.kind == HOLD))
         .outerjoin(ended, ended.c.pending_id == transfers.c.id)
-        .where(operator_actions.c.action == REFUND, transfers.c.kind == HOLD, ended.c.id.is_(None))
+        .where(operator_actions.c.action == REFUND)
+        .where(unheard | (transfers.c.id.is_not(None) & ended.c.id.is_(None)))  # whatever is held must be let go
     )
     if topup_id is not None:
         query = query.where(operator_actions.c.subject_id == topup_id)

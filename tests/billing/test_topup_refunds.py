@@ -198,11 +198,15 @@ async def test_a_refund_known_failed_before_the_answer_takes_nothing(
     assert [kind for kind, _ in await shop.kinds()] == ["topup", "hold", "release"]
 
 
-async def test_whoever_asks_again_after_no_answer_learns_what_became_of_the_first(shop: Shop) -> None:
+@pytest.mark.parametrize("told", [False, True])
+async def test_whoever_asks_again_after_no_answer_learns_what_became_of_the_first(any_shop: Shop, told: bool) -> None:
+    shop = any_shop
     topup = await shop.paid()
-    await shop.do("settings", faults={"lose": 1}, answers_to_lose=3)
+    await shop.do("settings", paused=True, answers_to_lose=3)
     with pytest.raises(BankUnavailable):
         await refund(shop, topup, 500)
+    for event in await shop.events("refund.created") if told else ():
+        await shop.send(event)
     with pytest.raises(Refused, match=r"500 cents of top-up .*, asked for before, have just been refunded"):
         await refund(shop, topup, 500)
     assert await money(shop) == (20 * DOLLAR, 20 * DOLLAR)
@@ -225,3 +229,89 @@ async def test_a_refund_at_the_bank_that_names_another_organisations_hold_does_n
     await shop.until_balance(23)
     shop.org = other
     assert await money(shop) == (25 * DOLLAR, 15 * DOLLAR)
+
+
+# -- of payments that gave no credit ----------------------------------------------------------------------------------
+
+
+async def rejected(shop: Shop, **tampering: Any) -> dict[str, Any]:
+    """A payment of 2,500 that an operator gave no credit for. The post is paused."""
+    await shop.do("settings", paused=True)
+    topup = await shop.begin()
+    session = await shop.pay(topup)
+    (event,) = await shop.events("checkout.session.completed")
+    event["data"]["object"] |= {"currency": "jpy", **tampering}
+    await shop.send(event)
+    (row,) = await shop.rows("review")
+    await shop.service.resolve(row["id"], "Ada", "yen", credit=False, org_id=None, amount_cents=None)
+    return {"id": row["id"], "payment_intent": session["payment_intent"]}
+
+
+NOBODYS: dict[str, Any] = {"id": "cs_test_stray", "client_reference_id": None, "metadata": {}}
+
+
+@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("tampering", [{}, NOBODYS], ids=["somebodys", "nobodys"])
+async def test_a_refund_of_a_rejected_payment_asked_again_after_no_answer_is_made_once(
+    any_shop: Shop, tampering: dict[str, Any], told: bool
+) -> None:
+    shop = any_shop
+    topup = await rejected(shop, **tampering)
+    await shop.do("settings", answers_to_lose=3)
+    with pytest.raises(BankUnavailable):
+        await refund(shop, topup, 500)
+    for event in await shop.events("refund.created") if told else ():
+        await shop.send(event)
+    with pytest.raises(Refused, match=r"500 cents of top-up .*, asked for before, have just been refunded"):
+        await refund(shop, topup, 500)
+    assert await shop.kept_cents() == 2_000
+    await refund(shop, topup, 500)
+    assert await shop.kept_cents() == 1_500
+    await refund(shop, topup)
+    assert await shop.kept_cents() == 0
+
+
+@pytest.mark.parametrize("dies", ["before", "after"])
+@pytest.mark.parametrize("cents", [500, None])
+async def test_a_refund_of_a_rejected_payment_whose_process_died_is_made_once_all_the_same(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, dies: str, cents: int | None
+) -> None:
+    topup = await rejected(shop)
+    on_asking(monkeypatch, dies=dies)
+    with pytest.raises(Died):
+        await refund(shop, topup, cents)
+    monkeypatch.undo()
+    shop.wait(61)
+    for _ in range(2):
+        await shop.upkeep.reconcile()
+        assert await shop.kept_cents() == (2_000 if cents else 0)
+    assert (await shop.row(topup))["refunded_milli_cents"] == (5 if cents else 25) * DOLLAR
+    assert shop.alerts[1:] == []
+
+
+@pytest.mark.parametrize(("dies", "left"), [("before", 2_500), ("after", 2_000)])
+async def test_a_refund_of_a_rejected_payment_is_not_asked_for_again_once_the_bank_has_forgotten_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, dies: str, left: int
+) -> None:
+    topup = await rejected(shop)
+    on_asking(monkeypatch, dies=dies)
+    with pytest.raises(Died):
+        await refund(shop, topup, 500)
+    shop.wait(21 * HOUR_SECONDS)
+    for _ in range(2):
+        await shop.upkeep.reconcile()  # the process that asks still dies at it: it must not ask
+    assert await shop.kept_cents() == left
+    assert [alert.kind for alert in shop.alerts[1:]] == (["refund_refused"] if left == 2_500 else [])
+
+
+async def test_a_refund_of_a_rejected_payment_that_the_bank_refused_is_not_made_later(shop: Shop) -> None:
+    topup = await rejected(shop)
+    dispute = await shop.dispute(topup)
+    with pytest.raises(Refused, match="charge_disputed: nothing was refunded"):
+        await refund(shop, topup, 500)
+    await shop.do(f"disputes/{dispute['id']}", status="won")
+    shop.wait(61)
+    await shop.upkeep.reconcile()
+    assert await shop.kept_cents() == 2_500
+    await refund(shop, topup, 700)
+    assert await shop.kept_cents() == 1_800
