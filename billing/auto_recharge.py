@@ -146,7 +146,7 @@ def in_review(recharge: Recharge) -> Recharge:
 
 
 def disputed(recharge: Recharge) -> Recharge:
-    return replace(recharge, paused_reason=PausedReason.DISPUTED)
+    return replace(recharge, paused_reason=PausedReason.DISPUTED, link_due_at=None, link_amount_cents=None)
 
 
 def refunded(recharge: Recharge, available: int) -> Recharge:

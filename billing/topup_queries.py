@@ -221,16 +221,19 @@ async def find_recharge(connection: AsyncConnection, org_id: str) -> Recharge | 
     return Recharge(**rows[0]) if rows else None
 
 
-async def below_threshold(connection: AsyncConnection) -> list[str]:
-    """Organisations whose automatic recharge may be due."""
+async def below_threshold(connection: AsyncConnection, after: str = "") -> list[str]:
+    """A page of the organisations whose automatic recharge may be due. `after`: the id that the one before it ended
+    with. The recharge of a suspended one waits until it is resumed."""
     query = (
         select(auto_recharges.c.id)
         .join(wallets, wallets.c.id == auto_recharges.c.id)
+        .join(organisations, organisations.c.id == auto_recharges.c.id)
         .where(auto_recharges.c.is_enabled, auto_recharges.c.paused_reason.is_(None))
-        .where(auto_recharges.c.pending_topup_id.is_(None))
+        .where(auto_recharges.c.pending_topup_id.is_(None), auto_recharges.c.stripe_payment_method_id.is_not(None))
         .where(wallets.c.balance - wallets.c.held < auto_recharges.c.threshold_milli_cents)
+        .where(organisations.c.suspended_at.is_(None), auto_recharges.c.id > after)
     )
-    return list((await connection.execute(query.limit(BATCH))).scalars())
+    return list((await connection.execute(query.order_by(auto_recharges.c.id).limit(BATCH))).scalars())
 
 
 async def unresolved_charges(connection: AsyncConnection, before: int) -> list[Row]:
@@ -251,7 +254,14 @@ async def unresolved_charges(connection: AsyncConnection, before: int) -> list[R
 
 
 async def links_due(connection: AsyncConnection, now: int) -> list[Recharge]:
-    query = select(auto_recharges).where(auto_recharges.c.link_due_at <= now).limit(BATCH)
+    """Those of suspended organisations wait until they are resumed."""
+    query = (
+        select(auto_recharges)
+        .join(organisations, organisations.c.id == auto_recharges.c.id)
+        .where(auto_recharges.c.link_due_at <= now, organisations.c.suspended_at.is_(None))
+        .order_by(auto_recharges.c.link_due_at)
+        .limit(BATCH)
+    )
     return [Recharge(**row) for row in await _rows(connection, query)]
 
 

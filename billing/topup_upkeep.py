@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import structlog
 
-from billing.auto_recharge_commands import ClaimRecharge, MailLink
+from billing.auto_recharge_commands import ClaimRecharge, MailLink, PostponeLink
 from billing.stripe_facts import BadObject
 from billing.topup_commands import GiveUp
 from billing.topup_queries import (
@@ -155,16 +155,25 @@ class TopupUpkeep:
         now = self._topups.clock()
         async with self._topups.database.read() as connection:
             unanswered = await unresolved_charges(connection, now - FRESH_MS)
-            due = await below_threshold(connection)
         for row in unanswered:
             counts[await self._charge(row, is_wanted=row["is_wanted"])] += 1
-        for org_id in due:
+        async for org_id in self._below_threshold():
             key, livemode = self._topups.customer_key(org_id), self._topups.settings.bank_livemode
             claimed = await self._door.submit(ClaimRecharge(org_id, new_id(), key, livemode))
             if claimed is not None:
                 counts[await self._charge(claimed)] += 1
         counts["mailed"] = await self._mail_links()
         return +counts
+
+    async def _below_threshold(self) -> AsyncIterator[str]:
+        """To the end: a charge that is due does not wait behind others that have used up their month."""
+        after: str | None = ""
+        while after is not None:
+            async with self._topups.database.read() as connection:
+                page = await below_threshold(connection, after)
+            for org_id in page:
+                yield org_id
+            after = page[-1] if page else None
 
     async def _charge(self, row: Row, *, is_wanted: bool = True) -> str:
         """Make a claimed charge, or make it again under its key. One that is not wanted any more is only looked for: it
@@ -202,6 +211,7 @@ class TopupUpkeep:
                 _, url = await self._topups.create(recharge.id, recharge.link_amount_cents or 0, session_ms=LINK_MS)
             except ApiError as error:
                 log.warning("link_not_made", org_id=recharge.id, error=error.code)
+                await self._door.submit(PostponeLink(recharge.id))
                 continue
             mailed += await self._door.submit(MailLink(recharge.id, url, new_id()))
         return mailed

@@ -9,16 +9,18 @@ from sqlalchemy import insert, select, update
 
 from accounts.closing import CloseOrganisation
 from accounts.tables import mails, users
-from billing.auto_recharge import Recharge
+from billing import topup_queries
+from billing.auto_recharge import Recharge, month_of
 from billing.auto_recharge_commands import SetAutoRecharge
 from billing.ledger import Post
 from billing.operator_commands import OperatorAction, SuspendOrganisation
 from billing.posting import Posting
 from billing.stripe_facts import BadObject
+from billing.tables import auto_recharges
 from billing.topup_refunds import Refunds
 from billing.topup_rules import Payment, ReversalSeen
 from billing.topup_upkeep import TopupUpkeep
-from billing.topups import Bank, Charge
+from billing.topups import Bank, BankRefused, BankUnavailable, Charge
 from config.clock import new_id
 from tests.databases import alter
 from tests.servers import DOLLAR, until
@@ -309,9 +311,9 @@ async def close_account(shop: Shop) -> None:
     await shop.server.door.submit(CloseOrganisation(shop.org.id, action))
 
 
-async def suspend(shop: Shop) -> None:
+async def suspend(shop: Shop, suspended: bool = True) -> None:
     action = OperatorAction(new_id(), "Ada", "org_suspend", shop.org.id, "abuse", shop.org.id)
-    await shop.server.door.submit(SuspendOrganisation(shop.org.id, True, action))
+    await shop.server.door.submit(SuspendOrganisation(shop.org.id, suspended, action))
 
 
 @pytest.mark.parametrize("end", [withdraw_consent, close_account, suspend])
@@ -388,3 +390,82 @@ async def test_nothing_is_charged_while_the_bank_is_asked_for_a_refund(
     monkeypatch.setattr(Bank, "refund", refund)
     await Refunds(shop.service).refund(topup["id"], "Ada", "asked", None)
     assert (await shop.balance(), await shop.kept_cents()) == (0, 0)
+
+
+# -- what waits -------------------------------------------------------------------------------------------------------
+
+
+async def link_is_due(shop: Shop) -> None:
+    """The card was declined four times, and whoever saw it died before the mail was written."""
+    declined = {"paused_reason": "declined", "link_due_at": shop.server.clock(), "link_amount_cents": 4_200}
+    changing = update(auto_recharges).where(auto_recharges.c.id == shop.org.id).values(declined)
+    await alter(shop.server.database.url, lambda connection: connection.execute(changing))
+
+
+@pytest.mark.parametrize("has_link", [False, True])
+async def test_what_is_due_of_a_suspended_organisation_waits_until_it_goes_on(shop: Shop, has_link: bool) -> None:
+    await with_card(shop)
+    await confirm_people(shop)
+    if has_link:
+        await link_is_due(shop)
+    await suspend(shop)
+    done: list[Any] = []
+    shop.server.door.committed.append(lambda command, result: done.append(command))
+    for _ in range(3):
+        assert not await shop.upkeep.recharge()
+        shop.wait(61)
+    assert done == []
+    await suspend(shop, False)
+    assert await shop.upkeep.recharge() == ({"mailed": 1} if has_link else {"credited": 1})
+
+
+@pytest.mark.parametrize("trouble", [BankUnavailable("away"), BankRefused("no")])
+async def test_a_link_that_cannot_be_made_leaves_the_customer_room_to_pay_by_hand(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    """Each attempt counts as a payment begun, and only so many may be in an hour."""
+    await with_card(shop)
+    await confirm_people(shop)
+    await link_is_due(shop)
+
+    async def fail(*_: Any) -> tuple[str, str]:
+        raise trouble
+
+    monkeypatch.setattr(Bank, "create_session", fail)
+    for _ in range(30):
+        await shop.upkeep.recharge()
+        shop.wait(61)
+    monkeypatch.undo()
+    await shop.begin()
+    shop.wait(900)
+    assert await shop.upkeep.recharge() == {"mailed": 1}
+
+
+@pytest.mark.parametrize("end", [withdraw_consent, "dispute"])
+async def test_a_link_that_would_not_make_the_recharge_go_on_is_not_mailed(shop: Shop, end: Any) -> None:
+    await consent(shop)
+    topup = await shop.paid(1_200)
+    await until_card(shop)
+    await confirm_people(shop)
+    await link_is_due(shop)
+    if end == "dispute":
+        await shop.dispute(topup)
+        await shop.until_balance(0)
+    else:
+        await end(shop)
+    assert not await shop.upkeep.recharge()
+    assert not [mail for mail in await letters(shop) if "did not go through" in mail["facts"]["subject"]]
+
+
+async def test_a_charge_that_is_due_does_not_wait_behind_others_that_are_not(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topup_queries, "BATCH", 2)
+    used_up = {"stripe_payment_method_id": "pm_card", "month_milli_cents": 200 * DOLLAR}
+    for _ in range(5):
+        await consent(shop)
+        shop.org = await shop.server.organisation(credit=0, number=None)
+    changing = update(auto_recharges).values({**used_up, "month": month_of(shop.server.clock())})
+    await alter(shop.server.database.url, lambda connection: connection.execute(changing))
+    await with_card(shop)
+    assert await shop.upkeep.recharge() == {"credited": 1}
