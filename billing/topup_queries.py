@@ -14,7 +14,7 @@ from accounts.tables import organisations
 from billing.auto_recharge import Recharge
 from billing.posting import HOLD
 from billing.tables import auto_recharges, operator_actions, reversals, stripe_customers, topups, transfers, wallets
-from billing.topup_rules import Phase, ReversalKind, ReversalSeen, TopupKind, TopupStatus
+from billing.topup_rules import Phase, ReversalKind, ReversalSeen, TopupKind, TopupStatus, later
 from config.clock import iso
 
 Row = dict[str, Any]
@@ -207,13 +207,18 @@ async def late_matches(connection: AsyncConnection, payment_intent_id: str | Non
 
 
 async def news_of(connection: AsyncConnection, found: Sequence[ReversalSeen]) -> list[ReversalSeen]:
-    """Of these, what our books do not have yet, or not so far."""
-    known: set[tuple[str, str, bool]] = set()
+    """Of these, what our books do not have yet, or not so far. What is on record and belongs to nobody is no news: the
+    top-up that it turns out to be of looks for it."""
+    known: dict[str, Row] = {}
     for start in range(0, len(found), BATCH):  # a statement takes so many values and no more
         ids = [seen.id for seen in found[start : start + BATCH]]
-        query = select(reversals).where(reversals.c.id.in_(ids), reversals.c.topup_id.is_not(None))
-        known |= {(row["id"], row["phase"], row["is_closed"]) for row in await _rows(connection, query)}
-    return [seen for seen in found if (seen.id, seen.phase.value, seen.is_closed) not in known]
+        rows = await _rows(connection, select(reversals).where(reversals.c.id.in_(ids)))
+        known |= {row["id"]: row for row in rows}
+    return [seen for seen in found if seen.id not in known or _is_further(seen, known[seen.id])]
+
+
+def _is_further(seen: ReversalSeen, row: Row) -> bool:
+    return later(Phase(row["phase"]), seen.phase) != row["phase"] or (seen.is_closed and not row["is_closed"])
 
 
 async def find_recharge(connection: AsyncConnection, org_id: str) -> Recharge | None:

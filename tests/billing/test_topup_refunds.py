@@ -234,8 +234,8 @@ async def test_a_refund_at_the_bank_that_names_another_organisations_hold_does_n
 # -- of payments that gave no credit ----------------------------------------------------------------------------------
 
 
-async def rejected(shop: Shop, **tampering: Any) -> dict[str, Any]:
-    """A payment of 2,500 that an operator gave no credit for. The post is paused."""
+async def reviewed(shop: Shop, **tampering: Any) -> dict[str, Any]:
+    """A payment of 2,500 in review. The post is paused."""
     await shop.do("settings", paused=True)
     topup = await shop.begin()
     session = await shop.pay(topup)
@@ -243,8 +243,18 @@ async def rejected(shop: Shop, **tampering: Any) -> dict[str, Any]:
     event["data"]["object"] |= {"currency": "jpy", **tampering}
     await shop.send(event)
     (row,) = await shop.rows("review")
-    await shop.service.resolve(row["id"], "Ada", "yen", credit=False, org_id=None, amount_cents=None)
     return {"id": row["id"], "payment_intent": session["payment_intent"]}
+
+
+async def rejected(shop: Shop, **tampering: Any) -> dict[str, Any]:
+    """The same, and an operator gave no credit for it."""
+    topup = await reviewed(shop, **tampering)
+    await reject(shop, topup)
+    return topup
+
+
+async def reject(shop: Shop, topup: dict[str, Any]) -> None:
+    await shop.service.resolve(topup["id"], "Ada", "yen", credit=False, org_id=None, amount_cents=None)
 
 
 NOBODYS: dict[str, Any] = {"id": "cs_test_stray", "client_reference_id": None, "metadata": {}}
@@ -315,3 +325,30 @@ async def test_a_refund_of_a_rejected_payment_that_the_bank_refused_is_not_made_
     assert await shop.kept_cents() == 2_500
     await refund(shop, topup, 700)
     assert await shop.kept_cents() == 1_800
+
+
+@pytest.mark.parametrize(("tampering", "returned"), [({}, 5 * DOLLAR), (NOBODYS, 0)], ids=["somebodys", "nobodys"])
+async def test_what_went_back_of_a_payment_that_gave_no_credit_is_heard_once(
+    any_shop: Shop, tampering: dict[str, Any], returned: int
+) -> None:
+    shop = any_shop
+    topup = await reviewed(shop, **tampering)
+    await shop.refund(topup, 500)
+    dispute = await shop.dispute(topup, amount=100)
+    assert (await shop.upkeep.reconcile())["kept"] == 2
+    assert not (await shop.upkeep.reconcile())["kept"]
+    await reject(shop, topup)
+    assert (await shop.row(topup))["refunded_milli_cents"] == returned
+    assert not await shop.upkeep.reconcile()
+    await shop.do(f"disputes/{dispute['id']}", status="lost")
+    assert sum((await shop.upkeep.reconcile()).values()) == 1
+    assert not await shop.upkeep.reconcile()
+
+
+async def test_what_went_back_during_a_review_is_shown_from_its_rejection_on(shop: Shop) -> None:
+    topup = await reviewed(shop)
+    await shop.refund(topup)
+    for event in await shop.events("refund.created"):
+        await shop.send(event)
+    await reject(shop, topup)
+    assert (await shop.shown(topup))["status"] == "refunded"
