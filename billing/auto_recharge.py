@@ -157,6 +157,13 @@ def refunded(recharge: Recharge, available: int) -> Recharge:
     return replace(recharge, paused_reason=PausedReason.REFUNDED, link_due_at=None, link_amount_cents=None)
 
 
+def refund_refused(recharge: Recharge, available: int) -> Recharge:
+    """The bank will not make the refund that paused it; `available` with what was held for that."""
+    if recharge.paused_reason != PausedReason.REFUNDED or available < recharge.threshold_milli_cents:
+        return recharge
+    return replace(recharge, paused_reason=None)
+
+
 def card_saved(recharge: Recharge, payment_method_id: str) -> Recharge:
     """A payment with the customer present left this card: what only the card had stopped goes on."""
     paused = None if recharge.paused_reason in _MENDED_BY_CARD else recharge.paused_reason

@@ -13,7 +13,7 @@ from billing.rating import Terms
 from billing.refund_commands import end_hold, reads_of_hold
 from billing.stripe_rows import EventSeen, event_reads, note_event, reversal_keys
 from billing.tables import auto_recharges, reversals, topups, transfers, wallets
-from billing.topup_rows import Alert, Heard, ids_from, note_returned, paid_with, settle_reversals
+from billing.topup_rows import Alert, Heard, ids_from, note_returned, paid_with, pause_disputed, settle_reversals
 from billing.topup_rules import Phase, ReversalKind, ReversalSeen, TopupStatus, later
 from config.rows import Read, Row, Rows
 
@@ -61,6 +61,8 @@ class HearReversal:
         else:
             heard = Heard("kept", row["org_id"] if row else None, row["id"] if row else None)
         if is_new and self.seen.kind is ReversalKind.DISPUTE:
+            if self.seen.phase is not Phase.UNDONE and heard.org_id and _is_locked(rows, heard.org_id):
+                pause_disputed(rows, heard.org_id, now)
             alert = Alert("dispute_opened", f"{self.seen.id} about top-up {heard.topup_id or 'unknown'}")
             heard = Heard(heard.outcome, heard.org_id, heard.topup_id, alerts=(*heard.alerts, alert))
         note_event(rows, self.event, heard, now)

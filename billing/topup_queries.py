@@ -23,6 +23,8 @@ REFUND = "topup_refund"
 """What an operator's refund is called in the trail."""
 ASKED = "asked"
 """The `outcome` in its detail while Stripe's answer has not been heard."""
+HAS_PAUSED = "has_paused_recharge"
+"""In its detail: the automatic recharge goes on if the refund is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class AskedRefund:
     payment_intent_id: str
     amount_cents: int | None
     begun_at: int
+    has_paused_recharge: bool
 
     def __str__(self) -> str:
         return f"{self.amount_cents or 'all remaining'} cents of top-up {self.topup_id}"
@@ -177,6 +180,7 @@ async def open_refunds(
             payment_intent_id=row["stripe_payment_intent_id"],
             amount_cents=row["detail"]["amount_cents"],
             begun_at=row["created_at"],
+            has_paused_recharge=HAS_PAUSED in row["detail"],
         )
         for row in rows
     ]

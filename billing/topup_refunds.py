@@ -40,9 +40,10 @@ class Refunds:
             await self._topups.hear(seen)
         record = self._reserve if row["status"] == TopupStatus.PAID else self._record_rejected
         action = await record(row, operator, reason, amount_cents)
-        amount, begun_at = action.detail["amount_cents"], self._topups.clock()
         try:
-            await self._finish(AskedRefund(action.id, row["org_id"], topup_id, intent, amount, begun_at))
+            for refund in await self._unheard(topup_id):
+                if refund.action_id == action.id:
+                    await self._finish(refund)
         except BankRefused as error:
             raise Refused(f"{error}: nothing was refunded") from None
         return await self._topups.row(topup_id)
@@ -72,14 +73,16 @@ class Refunds:
 
     async def _finish_earlier(self, topup_id: str) -> None:
         """Whether an earlier refund was made must be known before another is begun. Raises BankUnavailable."""
-        async with self._topups.database.read() as connection:
-            asked = await open_refunds(connection, topup_id=topup_id)
-        for refund in asked:
+        for refund in await self._unheard(topup_id):
             try:
                 await self._finish(refund)
             except BankRefused as error:
                 raise Refused(f"an earlier refund of top-up {topup_id} was not made ({error}); try again") from None
             raise Refused(f"{refund}, asked for before, have just been refunded; to refund more, try again")
+
+    async def _unheard(self, topup_id: str) -> list[AskedRefund]:
+        async with self._topups.database.read() as connection:
+            return await open_refunds(connection, topup_id=topup_id)
 
     async def _reserve(
         self, row: dict[str, Any], operator: str, reason: str, amount_cents: int | None

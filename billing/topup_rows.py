@@ -145,11 +145,21 @@ def settle_reversals(rows: Rows, row: Row, ids: Iterator[str], now: int) -> tupl
     return ()
 
 
-def pause_refunded(rows: Rows, org_id: str, now: int) -> None:
-    """A refund does not have the card charged again for what it took."""
+def pause_refunded(rows: Rows, org_id: str, now: int) -> bool:
+    """A refund does not have the card charged again for what it took. Whether nothing had paused that before."""
+    recharge = recharge_in(rows, org_id)
+    if recharge is None:
+        return False
+    after = auto_recharge.refunded(recharge, ledger.wallet_in(rows, org_id).available)
+    put_recharge(rows, after, now)
+    return recharge.paused_reason is None and after.paused_reason is not None
+
+
+def pause_disputed(rows: Rows, org_id: str, now: int) -> None:
+    """Whoever has a payment taken back does not want another."""
     recharge = recharge_in(rows, org_id)
     if recharge is not None:
-        put_recharge(rows, auto_recharge.refunded(recharge, ledger.wallet_in(rows, org_id).available), now)
+        put_recharge(rows, auto_recharge.disputed(recharge), now)
 
 
 def _matched(rows: Rows, row: Row, now: int) -> dict[str, Row]:
@@ -161,10 +171,8 @@ def _matched(rows: Rows, row: Row, now: int) -> dict[str, Row]:
     for known in found.values():
         is_new = known["topup_id"] is None
         rows.update(reversals, known["id"], {"org_id": row["org_id"], "topup_id": row["id"]})
-        recharge = recharge_in(rows, row["org_id"])
-        disputed = known["kind"] == ReversalKind.DISPUTE and known["phase"] != Phase.UNDONE
-        if is_new and disputed and recharge is not None:
-            put_recharge(rows, auto_recharge.disputed(recharge), now)
+        if is_new and known["kind"] == ReversalKind.DISPUTE and known["phase"] != Phase.UNDONE:
+            pause_disputed(rows, row["org_id"], now)
     return found
 
 

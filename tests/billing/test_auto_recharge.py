@@ -19,6 +19,7 @@ from billing.stripe_facts import BadObject
 from billing.tables import auto_recharges
 from billing.topup_refunds import Refunds
 from billing.topup_rules import Payment, ReversalSeen
+from billing.topup_service import Refused
 from billing.topup_upkeep import TopupUpkeep
 from billing.topups import Bank, BankRefused, BankUnavailable, Charge
 from config.clock import new_id
@@ -365,6 +366,51 @@ async def test_a_refund_does_not_make_the_card_be_charged_again(shop: Shop, at_t
     assert not await shop.upkeep.recharge()
     await consent(shop)
     assert (await shop.upkeep.recharge())["credited"] == 1
+
+
+async def test_a_refund_that_the_bank_refuses_does_not_stop_the_recharge(shop: Shop) -> None:
+    await consent(shop)
+    topup = await shop.paid(1_200)
+    await until_card(shop)
+    await shop.do("settings", paused=True)
+    await shop.dispute(topup)
+    with pytest.raises(Refused, match="nothing was refunded"):
+        await Refunds(shop.service).refund(topup["id"], "Ada", "asked", 500)
+    assert (await known(shop)).paused_reason is None
+
+
+async def test_a_refund_that_the_bank_refuses_leaves_a_recharge_stopped_that_another_refund_stopped(shop: Shop) -> None:
+    await consent(shop)
+    topup, other = await shop.paid(1_200), await shop.paid(2_000)
+    await until_card(shop)
+    await shop.refund(other)
+    await shop.delivered()
+    await spend(shop, 5)
+    await shop.refund(topup, 100)
+    await shop.until_balance(6)
+    assert (await known(shop)).paused_reason == "refunded"
+    await spend(shop, -10)
+    await shop.do("settings", paused=True)
+    await shop.dispute(topup)
+    with pytest.raises(Refused, match="nothing was refunded"):
+        await Refunds(shop.service).refund(topup["id"], "Ada", "asked", 800)
+    assert (await known(shop)).paused_reason == "refunded"
+
+
+async def test_a_dispute_of_a_payment_that_gave_no_credit_stops_the_recharge_too(shop: Shop) -> None:
+    await consent(shop)
+    await shop.paid(1_200)
+    await until_card(shop)
+    await shop.do("settings", paused=True)
+    other = await shop.begin()
+    session = await shop.pay(other)
+    event = (await shop.events("checkout.session.completed"))[-1]
+    event["data"]["object"]["currency"] = "eur"
+    assert (await shop.send(event)).json()["outcome"] == "review"
+    await shop.dispute(session)
+    (opened,) = await shop.events("charge.dispute.created")
+    await shop.send(opened)
+    assert (await known(shop)).paused_reason == "disputed"
 
 
 async def test_a_refund_that_leaves_enough_changes_nothing(shop: Shop) -> None:
