@@ -174,10 +174,16 @@ class Bank:
         return made
 
     async def find_refund(self, payment_intent_id: str, action_id: str) -> ReversalSeen:
-        """The one that was asked for under this key, when that has been forgotten. Raises BankRefused: never made."""
-        for seen in await self.refunds(payment_intent_id=payment_intent_id):
-            if seen.action_id == action_id:
-                return seen
+        """The one that was asked for under this key, when that has been forgotten.
+
+        Raises BankRefused: never made; BadObject: made, and not to be understood.
+        """
+        params: Any = {"payment_intent": payment_intent_id}
+        async for refund in self._list(lambda v1, page: v1.refunds.list_async({**params, **page})):
+            if (refund.get("metadata") or {}).get("action_id") == action_id:
+                made = reversal_of_refund(refund)
+                assert made is not None, "it was asked for by its payment"
+                return made
         raise BankRefused("Stripe: no such refund", "not_found")
 
     async def refunds(self, *, since: int | None = None, payment_intent_id: str | None = None) -> list[ReversalSeen]:

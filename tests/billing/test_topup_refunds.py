@@ -158,6 +158,25 @@ async def test_once_the_bank_has_forgotten_the_key_it_is_looked_for_and_never_as
     assert [alert.kind for alert in shop.alerts] == (["refund_refused"] if left == 25 else [])
 
 
+async def test_a_refund_that_the_bank_shows_in_no_form_we_know_is_not_taken_for_one_never_made(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topup = await shop.paid()
+    await shop.do("settings", faults={"lose": 1})
+    on_asking(monkeypatch, dies="after")
+    with pytest.raises(Died):
+        await refund(shop, topup, 1_000)
+    (made,) = shop.bank.all("refund")
+    made["amount"] = -1_000
+    shop.wait(21 * HOUR_SECONDS)
+    await shop.upkeep.reconcile()
+    assert await money(shop) == (25 * DOLLAR, 15 * DOLLAR)
+    assert "refund_unreadable" in [alert.kind for alert in shop.alerts]
+    made["amount"] = 1_000
+    await shop.upkeep.reconcile()
+    assert await money(shop) == (15 * DOLLAR, 15 * DOLLAR)
+
+
 async def test_the_event_that_comes_before_the_answer_ends_the_hold(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
