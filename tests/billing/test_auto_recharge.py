@@ -16,7 +16,7 @@ from billing.ledger import Post
 from billing.operator_commands import OperatorAction, SuspendOrganisation
 from billing.posting import Posting
 from billing.stripe_facts import BadObject
-from billing.tables import auto_recharges
+from billing.tables import auto_recharges, topups
 from billing.topup_refunds import Refunds
 from billing.topup_rules import Payment, ReversalSeen
 from billing.topup_service import Refused
@@ -183,6 +183,17 @@ async def test_an_old_charge_is_looked_for_instead_of_made_again(shop: Shop) -> 
     shop.wait(21 * 3_600)
     assert (await shop.upkeep.recharge())["credited"] == 1
     assert await shop.balance() == 50 * DOLLAR
+    assert len([intent for intent in shop.bank.all("payment_intent") if intent["amount"] == 4_200]) == 1
+
+
+async def test_an_old_charge_is_found_though_our_clock_is_ahead_of_the_banks(shop: Shop) -> None:
+    """One that is not found is made again, and the card pays twice."""
+    await with_card(shop)
+    await shop.do("settings", answers_to_lose=3, paused=True)
+    shop.server.clock.advance(90)
+    assert (await shop.upkeep.recharge())["unanswered"] == 1
+    shop.wait(21 * 3_600)
+    assert (await shop.upkeep.recharge())["credited"] == 1
     assert len([intent for intent in shop.bank.all("payment_intent") if intent["amount"] == 4_200]) == 1
 
 
@@ -411,6 +422,22 @@ async def test_a_dispute_of_a_payment_that_gave_no_credit_stops_the_recharge_too
     (opened,) = await shop.events("charge.dispute.created")
     await shop.send(opened)
     assert (await known(shop)).paused_reason == "disputed"
+
+
+async def test_a_card_is_saved_once_though_its_receipt_has_no_address(shop: Shop) -> None:
+    """The receipt is asked for again and again; the declines since are not forgotten each time."""
+    await with_card(shop)
+    (intent,) = shop.bank.all("payment_intent")
+    shop.bank.get("charge", intent["latest_charge"])["receipt_url"] = None
+    await forget_receipts(shop)
+    await link_is_due(shop)
+    await shop.upkeep.reconcile()
+    assert (await known(shop)).paused_reason == "declined"
+
+
+async def forget_receipts(shop: Shop) -> None:
+    forgetting = update(topups).values(receipt_url=None)
+    await alter(shop.server.database.url, lambda connection: connection.execute(forgetting))
 
 
 async def test_a_refund_that_leaves_enough_changes_nothing(shop: Shop) -> None:
