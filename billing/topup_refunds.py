@@ -36,11 +36,11 @@ class Refunds:
         if row["status"] not in (TopupStatus.PAID, TopupStatus.REJECTED) or intent is None:
             raise Refused(f"top-up {topup_id} is {row['status']}, not paid")
         await self._finish_earlier(topup_id)
-        for seen in await self._bank.refunds(payment_intent_id=intent):  # one we were never told of is not made twice
-            await self._topups.hear(seen)
         record = self._reserve if row["status"] == TopupStatus.PAID else self._record_rejected
-        action = await record(row, operator, reason, amount_cents)
         try:
+            for seen in await self._bank.refunds(payment_intent_id=intent):  # one never told of is not made twice
+                await self._topups.hear(seen)
+            action = await record(row, operator, reason, amount_cents)
             for refund in await self._unheard(topup_id):
                 if refund.action_id == action.id:
                     await self._finish(refund)

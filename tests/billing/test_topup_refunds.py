@@ -14,7 +14,7 @@ from billing.refund_commands import ReserveRefund
 from billing.topup_refunds import Refunds
 from billing.topup_rules import ReversalSeen
 from billing.topup_service import Refused
-from billing.topups import Bank, BankUnavailable
+from billing.topups import Bank, BankRefused, BankUnavailable
 from config.clock import new_id
 from tests.doors import several_doors
 from tests.servers import DOLLAR
@@ -371,3 +371,17 @@ async def test_what_went_back_during_a_review_is_shown_from_its_rejection_on(sho
         await shop.send(event)
     await reject(shop, topup)
     assert (await shop.shown(topup))["status"] == "refunded"
+
+
+async def test_a_payment_that_the_bank_does_not_know_cannot_be_refunded(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of the other mode: Stripe gives no list for it."""
+
+    async def unknown(*_: Any, **__: Any) -> list[ReversalSeen]:
+        raise BankRefused("Stripe: InvalidRequestError resource_missing", "resource_missing")
+
+    topup = await rejected(shop, payment_intent="pi_of_the_other_mode")
+    monkeypatch.setattr(Bank, "refunds", unknown)
+    with pytest.raises(Refused, match="resource_missing: nothing was refunded"):
+        await refund(shop, topup)
