@@ -13,6 +13,7 @@ from billing.auto_recharge_commands import SetAutoRecharge
 from billing.ledger import Post
 from billing.posting import Posting
 from billing.tables import transfers
+from billing.topup_queries import REFUND, list_actions
 from billing.topup_refunds import Refunds
 from billing.topup_rules import ReversalSeen
 from billing.topup_service import Refused
@@ -44,6 +45,7 @@ class Storm:
             *[self.recharges] * 2,
             *[self.tells] * 2,
             self.bank_refunds,
+            self.rejects,
             self.disputes,
             self.moves_dispute,
             self.refund_fails,
@@ -63,8 +65,18 @@ class Storm:
             await self.shop.upkeep.reconcile()
 
     async def _payment(self) -> dict[str, Any]:
-        rows = await self.shop.rows("paid")
-        return self.dice.choice(rows)
+        return self.dice.choice(await self.shop.rows("paid") + await self.shop.rows("rejected"))
+
+    async def rejects(self) -> None:
+        """A payment that an operator gives no credit for."""
+        session = await self.shop.pay(await self.shop.begin(1_000))
+        event = (await self.shop.events("checkout.session.completed"))[-1]
+        event["data"]["object"]["currency"] = "eur"
+        assert (await self.shop.send(event)).json()["outcome"] == "review"
+        await self.dice.choice((self.tells, self.disputes, self.reconciles))()
+        (row,) = await self.shop.rows("review")
+        assert row["stripe_payment_intent_id"] == session["payment_intent"]
+        await self.shop.service.resolve(row["id"], "Ada", "no", credit=False, org_id=None, amount_cents=None)
 
     async def operator_refunds(self) -> None:
         ask, fate = Bank.refund, self.dice.choice(("", "", "before", "after", "unanswered"))
@@ -161,12 +173,19 @@ async def test_whatever_meets_whatever_the_books_end_as_the_banks(
 async def assert_books_are_the_banks(shop: Shop) -> None:
     """What the bank took beyond a payment (a dispute that grew out of an inquiry after a refund) is our loss."""
     record = (await shop.sim.get("/_sim/stripe/record")).json()
-    kept = sum(max(0, payment["kept"]) for payment in record["payments"])
+    rejected = [row["stripe_payment_intent_id"] for row in await shop.rows("rejected")]
+    credited = [payment for payment in record["payments"] if payment["payment_intent"] not in rejected]
+    kept = sum(max(0, payment["kept"]) for payment in credited)
     async with shop.server.database.read() as connection:
+        asked = await list_actions(connection, org_id=shop.org.id, limit=1_000)
         charged = select(func.sum(transfers.c.balance_delta)).where(transfers.c.kind == "settle")
         spent = (await connection.execute(charged)).scalar_one() or 0
     await assert_books_sound(shop)
     assert await shop.rows("pending") == []
+    made = [refund["metadata"]["action_id"] for refund in record["refunds"] if refund["metadata"]]
+    outcomes = {action["id"]: action["detail"]["outcome"] for action in asked if action["action"] == REFUND}
+    assert sorted(made) == sorted(action_id for action_id, outcome in outcomes.items() if outcome == "made")
+    assert "asked" not in outcomes.values()
     wallet = await shop.org.wallet()
     assert wallet["balance_milli_cents"] == kept * 1_000 + spent
     assert wallet["balance_milli_cents"] == wallet["available_milli_cents"]
