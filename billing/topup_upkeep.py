@@ -39,6 +39,8 @@ TICK_SECONDS = 60.0
 RECONCILE_SECONDS = 15 * 60.0
 FRESH_MS = 60_000
 """What is younger is left to whoever began it."""
+MOST_UNANSWERED = 3
+"""Sessions of which Stripe did not answer before it counts as away, and the others are asked about the next time."""
 REVERSALS_MS = 30 * 86_400_000
 RECEIPTS_MS = 3 * 86_400_000
 LINK_MS = 23 * 3_600_000
@@ -74,7 +76,7 @@ class TopupUpkeep:
         """Bring the books to what Stripe says: open top-ups, refunds and disputes, receipts.
 
         Counts: `asked`, `expired`, each outcome of what was heard, `receipts`, and what came of refunds that operators
-        asked for. Raises BankUnavailable.
+        asked for. Raises BankUnavailable; of single sessions and refunds it is counted as `unanswered`.
         """
         counts: Counter[str] = Counter()
         if not self._topups.settings.takes_payments:
@@ -84,6 +86,8 @@ class TopupUpkeep:
             if row["kind"] == TopupKind.CHECKOUT and row["created_at"] <= now - FRESH_MS:
                 counts["asked"] += 1
                 counts[await self._ask_about(row, now)] += 1
+                if counts["unanswered"] == MOST_UNANSWERED:
+                    break
         counts += await Refunds(self._topups).finish_all(now - FRESH_MS)
         for seen in await self._news(now):
             heard = await self._topups.hear(seen)
@@ -106,6 +110,9 @@ class TopupUpkeep:
         if row["stripe_session_id"] is not None:
             try:
                 heard = await self._topups.hear(await self._bank.session(row["stripe_session_id"]))
+            except BankUnavailable as error:  # as for this one alone, until it is so for others
+                log.warning("session_unanswered", topup_id=row["id"], error=str(error))
+                return "unanswered"
             except BankRefused as error:
                 if error.code != "resource_missing":
                     self._topups.alert("session_refused", f"top-up {row['id']}: {error}")
