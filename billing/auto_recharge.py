@@ -15,6 +15,8 @@ HOUR_MS = 3_600_000
 RETRY_HOURS = (1, 3, 7)
 """After the first, second and third decline in a row; the fourth pauses."""
 AUTHENTICATION_REQUIRED = "authentication_required"
+NEVER_MADE = "not_found"
+"""Stripe has no such charge, so no bank declined it."""
 
 
 class PausedReason(StrEnum):
@@ -123,10 +125,13 @@ def credited(recharge: Recharge) -> Recharge:
 
 
 def failed(recharge: Recharge, amount_cents: int, begun_at: int, error_code: str | None, now: int) -> Recharge:
-    """The charge begun at `begun_at` was refused."""
+    """The charge begun at `begun_at` was refused, or never made."""
     same_month = recharge.month == month_of(begun_at)
     kept = recharge.month_milli_cents - (credit_of(amount_cents) if same_month else 0)
-    after = replace(recharge, pending_topup_id=None, month_milli_cents=kept, declines=recharge.declines + 1)
+    after = replace(recharge, pending_topup_id=None, month_milli_cents=kept)
+    if error_code == NEVER_MADE:
+        return after
+    after = replace(after, declines=recharge.declines + 1)
     if not recharge.is_enabled or recharge.paused_reason is not None:  # no card mends that
         return after
     if error_code == AUTHENTICATION_REQUIRED:

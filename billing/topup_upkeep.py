@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import structlog
 
+from billing.auto_recharge import NEVER_MADE
 from billing.auto_recharge_commands import ClaimRecharge, MailLink, PostponeLink
 from billing.stripe_facts import BadObject
 from billing.topup_commands import GiveUp
@@ -197,7 +198,7 @@ class TopupUpkeep:
             if row["status"] == TopupStatus.PENDING and is_wanted and is_known:
                 payment = await self._bank.charge(charge)
             else:
-                payment = await self._bank.find_charge(charge, row["created_at"]) or _never_made(row, "not_found")
+                payment = await self._bank.find_charge(charge, row["created_at"]) or _never_made(row, NEVER_MADE)
         except BankRefused as error:
             payment = error.payment or _never_made(row, error.code or "refused")
         except BankUnavailable as error:

@@ -240,3 +240,9 @@ def test_a_refund_that_is_refused_lets_go_on_what_it_paused_unless_that_would_ch
     available: int, reason: PausedReason | None, after: PausedReason | None
 ) -> None:
     assert auto_recharge.refund_refused(rule(paused_reason=reason), available) == rule(paused_reason=after)
+
+
+def test_a_charge_that_was_never_made_is_no_decline() -> None:
+    known = rule(declines=3, pending_topup_id="t1", month=month_of(NOW), month_milli_cents=60 * DOLLAR)
+    after = auto_recharge.failed(known, 4_000, NOW, auto_recharge.NEVER_MADE, NOW)
+    assert after == rule(declines=3, month=month_of(NOW), month_milli_cents=20 * DOLLAR)
