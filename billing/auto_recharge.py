@@ -15,6 +15,8 @@ HOUR_MS = 3_600_000
 RETRY_HOURS = (1, 3, 7)
 """After the first, second and third decline in a row; the fourth pauses."""
 AUTHENTICATION_REQUIRED = "authentication_required"
+NEVER_MADE = "not_found"
+"""Stripe has no such charge, so no bank declined it."""
 
 
 class PausedReason(StrEnum):
@@ -123,10 +125,13 @@ def credited(recharge: Recharge) -> Recharge:
 
 
 def failed(recharge: Recharge, amount_cents: int, begun_at: int, error_code: str | None, now: int) -> Recharge:
-    """The charge begun at `begun_at` was refused."""
+    """The charge begun at `begun_at` was refused, or never made."""
     same_month = recharge.month == month_of(begun_at)
     kept = recharge.month_milli_cents - (credit_of(amount_cents) if same_month else 0)
-    after = replace(recharge, pending_topup_id=None, month_milli_cents=kept, declines=recharge.declines + 1)
+    after = replace(recharge, pending_topup_id=None, month_milli_cents=kept)
+    if error_code == NEVER_MADE:
+        return after
+    after = replace(after, declines=recharge.declines + 1)
     if not recharge.is_enabled or recharge.paused_reason is not None:  # no card mends that
         return after
     if error_code == AUTHENTICATION_REQUIRED:
@@ -146,7 +151,7 @@ def in_review(recharge: Recharge) -> Recharge:
 
 
 def disputed(recharge: Recharge) -> Recharge:
-    return replace(recharge, paused_reason=PausedReason.DISPUTED)
+    return replace(recharge, paused_reason=PausedReason.DISPUTED, link_due_at=None, link_amount_cents=None)
 
 
 def refunded(recharge: Recharge, available: int) -> Recharge:
@@ -155,6 +160,13 @@ def refunded(recharge: Recharge, available: int) -> Recharge:
     if graver or not recharge.is_enabled or available >= recharge.threshold_milli_cents:
         return recharge
     return replace(recharge, paused_reason=PausedReason.REFUNDED, link_due_at=None, link_amount_cents=None)
+
+
+def refund_refused(recharge: Recharge, available: int) -> Recharge:
+    """The bank will not make the refund that paused it; `available` with what was held for that."""
+    if recharge.paused_reason != PausedReason.REFUNDED or available < recharge.threshold_milli_cents:
+        return recharge
+    return replace(recharge, paused_reason=None)
 
 
 def card_saved(recharge: Recharge, payment_method_id: str) -> Recharge:

@@ -18,6 +18,8 @@ from billing.topup_rows import put_recharge, recharge_in, topup_row
 from billing.topup_rules import TopupKind, credit_of
 from config.rows import OfOneOrganisation, Read, Row, Rows
 
+LINK_RETRY_MS = 15 * 60_000
+
 
 @dataclass(frozen=True, slots=True)
 class _OnOrganisation(OfOneOrganisation):
@@ -49,6 +51,8 @@ class SetAutoRecharge(_OnOrganisation):
             threshold_milli_cents=self.threshold_milli_cents,
             recharge_to_milli_cents=self.recharge_to_milli_cents,
             monthly_cap_milli_cents=self.monthly_cap_milli_cents,
+            link_due_at=None,
+            link_amount_cents=None,
         )
         if is_enabled:
             wanted = replace(
@@ -59,8 +63,6 @@ class SetAutoRecharge(_OnOrganisation):
                 paused_reason=None,
                 declines=0,
                 retry_at=None,
-                link_due_at=None,
-                link_amount_cents=None,
             )
         if known is None:
             rows.insert(auto_recharges, {column: getattr(wanted, column) for column in auto_recharges.c.keys()})  # noqa: SIM118
@@ -107,6 +109,16 @@ class ClaimRecharge(_OnOrganisation):
         )
         rows.insert(topups, row)
         return row
+
+
+@dataclass(frozen=True, slots=True)
+class PostponeLink(_OnOrganisation):
+    """No session could be made. Each attempt counts as a payment begun, and whoever wants to pay by hand needs room."""
+
+    def fold(self, rows: Rows, now: int) -> None:
+        recharge = recharge_in(rows, self.org_id)
+        if recharge is not None and recharge.link_due_at is not None:
+            put_recharge(rows, replace(recharge, link_due_at=now + LINK_RETRY_MS), now)
 
 
 @dataclass(frozen=True, slots=True)

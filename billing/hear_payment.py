@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from accounts.tables import organisations
 from billing import auto_recharge
 from billing.operator_commands import is_closed
-from billing.stripe_rows import EventSeen, event_reads, note_event, paid_with, reversal_keys
+from billing.stripe_rows import EventSeen, event_reads, note_event, reversal_keys
 from billing.tables import auto_recharges, operator_actions, reversals, topups, transfers, wallets
-from billing.topup_rows import Heard, ids_from, pay_in, put_recharge, recharge_in, review_alert, topup_row
+from billing.topup_rows import Heard, ids_from, paid_with, pay_in, put_recharge, recharge_in, review_alert, topup_row
 from billing.topup_rules import Deed, Payment, ReviewReason, Topup, TopupKind, TopupStatus, judge
 from config.rows import Read, Row, Rows
 

@@ -11,9 +11,9 @@ from billing import low_balance
 from billing.ledger import wallet_in
 from billing.rating import Terms
 from billing.refund_commands import end_hold, reads_of_hold
-from billing.stripe_rows import EventSeen, event_reads, note_event, paid_with, reversal_keys
+from billing.stripe_rows import EventSeen, event_reads, note_event, reversal_keys
 from billing.tables import auto_recharges, reversals, topups, transfers, wallets
-from billing.topup_rows import Alert, Heard, ids_from, note_returned, settle_reversals
+from billing.topup_rows import Alert, Heard, ids_from, note_returned, paid_with, pause_disputed, settle_reversals
 from billing.topup_rules import Phase, ReversalKind, ReversalSeen, TopupStatus, later
 from config.rows import Read, Row, Rows
 
@@ -56,12 +56,13 @@ class HearReversal:
         if row is not None and row["status"] == TopupStatus.PAID and _is_locked(rows, row["org_id"]):
             alerts = self._settle(rows, row, now)
             heard = Heard("applied", row["org_id"], row["id"], alerts=alerts)
-        elif row is not None and _is_returned(row) and _is_locked(rows, row["org_id"]):
-            note_returned(rows, row, now)
+        elif row is not None and _is_locked(rows, row["org_id"]) and note_returned(rows, row, now):
             heard = Heard("applied", row["org_id"], row["id"])
         else:
             heard = Heard("kept", row["org_id"] if row else None, row["id"] if row else None)
         if is_new and self.seen.kind is ReversalKind.DISPUTE:
+            if self.seen.phase is not Phase.UNDONE and heard.org_id and _is_locked(rows, heard.org_id):
+                pause_disputed(rows, heard.org_id, now)
             alert = Alert("dispute_opened", f"{self.seen.id} about top-up {heard.topup_id or 'unknown'}")
             heard = Heard(heard.outcome, heard.org_id, heard.topup_id, alerts=(*heard.alerts, alert))
         note_event(rows, self.event, heard, now)
@@ -100,11 +101,6 @@ class HearReversal:
             changes["amount_cents"] = self.seen.amount_cents
         rows.update(reversals, self.seen.id, changes)
         return False
-
-
-def _is_returned(row: Row) -> bool:
-    """What goes back of it was never credit."""
-    return row["status"] == TopupStatus.REJECTED and bool(row["paid_cents"])
 
 
 def _is_locked(rows: Rows, org_id: str | None) -> bool:

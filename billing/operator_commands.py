@@ -11,7 +11,7 @@ from accounts.tables import organisations
 from billing.ledger import Post
 from billing.posting import Refusal, Transfer
 from billing.tables import auto_recharges, operator_actions, reversals, topups, transfers, wallets
-from billing.topup_rows import Heard, ids_from, pay_in
+from billing.topup_rows import Heard, ids_from, note_returned, pay_in
 from billing.topup_rules import TopupStatus, credit_of
 from config.rows import OfOneOrganisation, Read, Row, Rows
 
@@ -131,6 +131,7 @@ class ResolveTopup:
         return (
             Read(topups, "id", (self.topup_id,)),
             Read(operator_actions, "id", (self.action.id,)),
+            Read(topups, "stripe_payment_intent_id", [intent] if intent else []),
             Read(reversals, "stripe_payment_intent_id", [intent] if intent else []),
             Read(transfers, "source_key", [f"topup:{intent}"]),
             Read(auto_recharges, "id", list(self.organisations(located))),
@@ -146,6 +147,7 @@ class ResolveTopup:
             return f"there is no top-up {self.topup_id} in review"
         if self.amount_cents is None:
             rows.update(topups, row["id"], {"status": TopupStatus.REJECTED.value, "updated_at": now})
+            note_returned(rows, row, now)
             self.action.insert(rows, now)
             return Heard("rejected", row["org_id"], row["id"])
         org_id = row["org_id"] or self.org_id

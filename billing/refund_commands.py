@@ -2,20 +2,22 @@
 
 Invariant: what Stripe is asked to pay back is held from before it is asked until its answer is known, so no call uses
 it meanwhile; the hold ends in the transaction that takes the credit (`billing.hear_reversal`), or when none is paid.
+The trail says `asked` until the answer has been heard by whoever asked.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from accounts.tables import organisations
-from billing import ledger, low_balance
+from billing import auto_recharge, ledger, low_balance
 from billing.ledger import wallet_in
 from billing.money import dollars_down
 from billing.operator_commands import OperatorAction
 from billing.posting import HOLD, RELEASE, Posting, Transfer
 from billing.rating import Terms
 from billing.tables import auto_recharges, operator_actions, topups, transfers
-from billing.topup_rows import pause_refunded, unspent_cents
+from billing.topup_queries import HAS_PAUSED, AskedRefund
+from billing.topup_rows import pause_refunded, put_recharge, recharge_in, unspent_cents
 from billing.topup_rules import TopupStatus, credit_of, share_milli_cents
 from config.rows import OfOneOrganisation, Read, Rows
 
@@ -61,8 +63,8 @@ class ReserveRefund(OfOneOrganisation):
         share = share_milli_cents(row["credit_milli_cents"], self.amount_cents, row["paid_cents"])
         held = ledger.apply(rows, self._hold(share), now)
         assert isinstance(held, Transfer), held
-        self.action.insert(rows, now)
-        pause_refunded(rows, self.org_id, now)
+        has_paused = {HAS_PAUSED: True} if pause_refunded(rows, self.org_id, now) else {}
+        replace(self.action, detail={**self.action.detail, **has_paused}).insert(rows, now)
         organisation = rows.get(organisations, self.org_id)
         assert organisation is not None, "whoever has paid has a wallet"
         after = wallet_in(rows, self.org_id)
@@ -71,18 +73,37 @@ class ReserveRefund(OfOneOrganisation):
 
 
 @dataclass(frozen=True, slots=True)
-class DropRefund(OfOneOrganisation):
-    """Stripe will not pay it: what was held for it is available again."""
+class EndRefund:
+    """Stripe's answer has been heard. If it will not pay, what was held for it is available again."""
 
-    action_id: str
-    org_id: str
+    refund: AskedRefund
+    is_made: bool
     transfer_id: str
 
+    def locate(self) -> Sequence[Read]:
+        return ()
+
+    def organisations(self, located: Rows) -> Iterable[str]:
+        return () if self.refund.org_id is None else (self.refund.org_id,)
+
     def reads(self, located: Rows) -> Sequence[Read]:
-        return reads_of_hold(self.action_id)
+        action_id = self.refund.action_id
+        return (
+            Read(operator_actions, "id", (action_id,)),
+            Read(auto_recharges, "id", list(self.organisations(located))),
+            *reads_of_hold(action_id),
+        )
 
     def fold(self, rows: Rows, now: int) -> None:
-        end_hold(rows, self.action_id, self.org_id, iter((self.transfer_id,)), now)
+        refund = self.refund
+        if not self.is_made and refund.org_id is not None:
+            end_hold(rows, refund.action_id, refund.org_id, iter((self.transfer_id,)), now)
+            recharge = recharge_in(rows, refund.org_id)
+            if recharge is not None and refund.has_paused_recharge:
+                available = wallet_in(rows, refund.org_id).available
+                put_recharge(rows, auto_recharge.refund_refused(recharge, available), now)
+        detail = {"amount_cents": refund.amount_cents, "outcome": "made" if self.is_made else "refused"}
+        rows.update(operator_actions, refund.action_id, {"detail": detail})
 
 
 def reads_of_hold(action_id: str | None) -> Sequence[Read]:

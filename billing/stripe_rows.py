@@ -1,4 +1,4 @@
-"""What both kinds of facts from Stripe need of the rows: the event that told them, and whose payment they are about.
+"""What both kinds of facts from Stripe need of the rows: the event that told them, and the keys of what they moved.
 
 Invariant: an event is kept once, in the transaction of what it told.
 """
@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from billing.tables import stripe_events, topups
+from billing.tables import stripe_events
 from billing.topup_rows import Heard
-from billing.topup_rules import TopupStatus
-from config.rows import Read, Row, Rows
+from config.rows import Read, Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +40,6 @@ def note_event(rows: Rows, event: EventSeen | None, heard: Heard, now: int) -> N
                 **said,
             },
         )
-
-
-def paid_with(rows: Rows, payment_intent_id: str) -> Row | None:
-    """The credited one first: several can name one payment only if it went to review."""
-    found = rows.find(topups, "stripe_payment_intent_id", payment_intent_id)
-    return min(found, key=lambda row: (row["status"] != TopupStatus.PAID, row["id"]), default=None)
 
 
 def reversal_keys(reversal_ids: Iterable[str]) -> list[str]:

@@ -107,7 +107,7 @@ topups = Table(
     Column("amount_cents", BigInteger, nullable=False),
     Column("credit_milli_cents", BigInteger, nullable=False),
     Column("livemode", Boolean, nullable=False),
-    Column("saves_card", Boolean, nullable=False, default=False),
+    Column("saves_card", Boolean, nullable=False, default=False),  # its card is still to be saved
     Column("stripe_session_id", Text, nullable=True, unique=True),
     Column("stripe_payment_intent_id", Text, nullable=True, index=True),
     Column("stripe_customer_id", Text, nullable=True),

@@ -118,7 +118,8 @@ class GiveUp(_OnTopup):
 
 @dataclass(frozen=True, slots=True)
 class NotePayment(_OnTopup):
-    """What Stripe keeps of a payment: the receipt's address and the card, saved if that was asked for."""
+    """What Stripe keeps of a payment: the receipt's address and the card, saved if that was asked for. That once: what
+    became of the card since is not forgotten when the receipt is asked for again."""
 
     receipt_url: str | None
     payment_method_id: str | None
@@ -129,11 +130,11 @@ class NotePayment(_OnTopup):
     def fold(self, rows: Rows, now: int) -> None:
         row = rows.get(topups, self.topup_id)
         assert row is not None
-        first = row["receipt_url"] is None
         rows.update(topups, self.topup_id, {"receipt_url": self.receipt_url, "updated_at": now})
         recharge = recharge_in(rows, self.org_id)
-        if first and row["saves_card"] and recharge is not None and self.payment_method_id is not None:
+        if row["saves_card"] and recharge is not None and self.payment_method_id is not None:
             put_recharge(rows, auto_recharge.card_saved(recharge, self.payment_method_id), now)
+            rows.update(topups, self.topup_id, {"saves_card": False})
 
 
 @dataclass(frozen=True, slots=True)

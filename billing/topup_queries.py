@@ -14,25 +14,34 @@ from accounts.tables import organisations
 from billing.auto_recharge import Recharge
 from billing.posting import HOLD
 from billing.tables import auto_recharges, operator_actions, reversals, stripe_customers, topups, transfers, wallets
-from billing.topup_rules import Phase, ReversalKind, ReversalSeen, TopupKind, TopupStatus
+from billing.topup_rules import Phase, ReversalKind, ReversalSeen, TopupKind, TopupStatus, later
 from config.clock import iso
 
 Row = dict[str, Any]
 BATCH = 500
 REFUND = "topup_refund"
 """What an operator's refund is called in the trail."""
+ASKED = "asked"
+"""The `outcome` in its detail while Stripe's answer has not been heard."""
+HAS_PAUSED = "has_paused_recharge"
+"""In its detail: the automatic recharge goes on if the refund is refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class AskedRefund:
-    """A refund of credit that is held for it, whose outcome is not known. `begun_at` in ms."""
+    """A refund whose outcome whoever asked for it has not heard. `begun_at` in ms; `amount_cents` None: of all that is
+    left of a payment that gave no credit."""
 
     action_id: str
-    org_id: str
+    org_id: str | None
     topup_id: str
     payment_intent_id: str
-    amount_cents: int
+    amount_cents: int | None
     begun_at: int
+    has_paused_recharge: bool
+
+    def __str__(self) -> str:
+        return f"{self.amount_cents or 'all remaining'} cents of top-up {self.topup_id}"
 
 
 def shown_state(row: Row) -> str:
@@ -149,12 +158,14 @@ async def open_refunds(
 ) -> list[AskedRefund]:
     """Those of a top-up, or all begun before then (ms), oldest first. Operators do little: their trail is short."""
     ended = transfers.alias("ended")
+    unheard = operator_actions.c.detail["outcome"].as_string() == ASKED
     query = (
         select(operator_actions, topups.c.stripe_payment_intent_id)
-        .join(transfers, transfers.c.id == operator_actions.c.id)
         .join(topups, topups.c.id == operator_actions.c.subject_id)
+        .outerjoin(transfers, (transfers.c.id == operator_actions.c.id) & (transfers.c.kind == HOLD))
         .outerjoin(ended, ended.c.pending_id == transfers.c.id)
-        .where(operator_actions.c.action == REFUND, transfers.c.kind == HOLD, ended.c.id.is_(None))
+        .where(operator_actions.c.action == REFUND)
+        .where(unheard | (transfers.c.id.is_not(None) & ended.c.id.is_(None)))  # whatever is held must be let go
     )
     if topup_id is not None:
         query = query.where(operator_actions.c.subject_id == topup_id)
@@ -169,6 +180,7 @@ async def open_refunds(
             payment_intent_id=row["stripe_payment_intent_id"],
             amount_cents=row["detail"]["amount_cents"],
             begun_at=row["created_at"],
+            has_paused_recharge=HAS_PAUSED in row["detail"],
         )
         for row in rows
     ]
@@ -199,13 +211,18 @@ async def late_matches(connection: AsyncConnection, payment_intent_id: str | Non
 
 
 async def news_of(connection: AsyncConnection, found: Sequence[ReversalSeen]) -> list[ReversalSeen]:
-    """Of these, what our books do not have yet, or not so far."""
-    known: set[tuple[str, str, bool]] = set()
+    """Of these, what our books do not have yet, or not so far. What is on record and belongs to nobody is no news: the
+    top-up that it turns out to be of looks for it."""
+    known: dict[str, Row] = {}
     for start in range(0, len(found), BATCH):  # a statement takes so many values and no more
         ids = [seen.id for seen in found[start : start + BATCH]]
-        query = select(reversals).where(reversals.c.id.in_(ids), reversals.c.topup_id.is_not(None))
-        known |= {(row["id"], row["phase"], row["is_closed"]) for row in await _rows(connection, query)}
-    return [seen for seen in found if (seen.id, seen.phase.value, seen.is_closed) not in known]
+        rows = await _rows(connection, select(reversals).where(reversals.c.id.in_(ids)))
+        known |= {row["id"]: row for row in rows}
+    return [seen for seen in found if seen.id not in known or _is_further(seen, known[seen.id])]
+
+
+def _is_further(seen: ReversalSeen, row: Row) -> bool:
+    return later(Phase(row["phase"]), seen.phase) != row["phase"] or (seen.is_closed and not row["is_closed"])
 
 
 async def find_recharge(connection: AsyncConnection, org_id: str) -> Recharge | None:
@@ -213,16 +230,19 @@ async def find_recharge(connection: AsyncConnection, org_id: str) -> Recharge | 
     return Recharge(**rows[0]) if rows else None
 
 
-async def below_threshold(connection: AsyncConnection) -> list[str]:
-    """Organisations whose automatic recharge may be due."""
+async def below_threshold(connection: AsyncConnection, after: str = "") -> list[str]:
+    """A page of the organisations whose automatic recharge may be due. `after`: the id that the one before it ended
+    with. The recharge of a suspended one waits until it is resumed."""
     query = (
         select(auto_recharges.c.id)
         .join(wallets, wallets.c.id == auto_recharges.c.id)
+        .join(organisations, organisations.c.id == auto_recharges.c.id)
         .where(auto_recharges.c.is_enabled, auto_recharges.c.paused_reason.is_(None))
-        .where(auto_recharges.c.pending_topup_id.is_(None))
+        .where(auto_recharges.c.pending_topup_id.is_(None), auto_recharges.c.stripe_payment_method_id.is_not(None))
         .where(wallets.c.balance - wallets.c.held < auto_recharges.c.threshold_milli_cents)
+        .where(organisations.c.suspended_at.is_(None), auto_recharges.c.id > after)
     )
-    return list((await connection.execute(query.limit(BATCH))).scalars())
+    return list((await connection.execute(query.order_by(auto_recharges.c.id).limit(BATCH))).scalars())
 
 
 async def unresolved_charges(connection: AsyncConnection, before: int) -> list[Row]:
@@ -243,7 +263,14 @@ async def unresolved_charges(connection: AsyncConnection, before: int) -> list[R
 
 
 async def links_due(connection: AsyncConnection, now: int) -> list[Recharge]:
-    query = select(auto_recharges).where(auto_recharges.c.link_due_at <= now).limit(BATCH)
+    """Those of suspended organisations wait until they are resumed."""
+    query = (
+        select(auto_recharges)
+        .join(organisations, organisations.c.id == auto_recharges.c.id)
+        .where(auto_recharges.c.link_due_at <= now, organisations.c.suspended_at.is_(None))
+        .order_by(auto_recharges.c.link_due_at)
+        .limit(BATCH)
+    )
     return [Recharge(**row) for row in await _rows(connection, query)]
 
 

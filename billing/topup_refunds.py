@@ -1,7 +1,7 @@
 """Paying back: the unspent credit of a top-up, and money that gave no credit.
 
 Invariant: what is asked of Stripe is on record before, under a key of its own, so a process that dies in between leaves
-a refund that is made once all the same, or made never and its hold let go.
+a refund that is made once all the same, or made never and its hold let go; and who asks again learns of it first.
 """
 
 from collections import Counter
@@ -9,9 +9,9 @@ from typing import Any
 
 from billing.ledger import read_wallet
 from billing.operator_commands import OperatorAction, RecordAction
-from billing.refund_commands import DropRefund, ReserveRefund
+from billing.refund_commands import EndRefund, ReserveRefund
 from billing.stripe_facts import BadObject
-from billing.topup_queries import REFUND, AskedRefund, credited_with, open_refunds
+from billing.topup_queries import ASKED, REFUND, AskedRefund, credited_with, open_refunds
 from billing.topup_rows import unspent_cents
 from billing.topup_rules import TopupStatus
 from billing.topup_service import Refused, Topups
@@ -36,12 +36,16 @@ class Refunds:
         if row["status"] not in (TopupStatus.PAID, TopupStatus.REJECTED) or intent is None:
             raise Refused(f"top-up {topup_id} is {row['status']}, not paid")
         await self._finish_earlier(topup_id)
-        for seen in await self._bank.refunds(payment_intent_id=intent):  # one we were never told of is not made twice
-            await self._topups.hear(seen)
-        if row["status"] == TopupStatus.PAID:
-            await self._refund_credit(row, operator, reason, amount_cents)
-        else:
-            await self._return_rejected(row, operator, reason, amount_cents)
+        record = self._reserve if row["status"] == TopupStatus.PAID else self._record_rejected
+        try:
+            for seen in await self._bank.refunds(payment_intent_id=intent):  # one never told of is not made twice
+                await self._topups.hear(seen)
+            action = await record(row, operator, reason, amount_cents)
+            for refund in await self._unheard(topup_id):
+                if refund.action_id == action.id:
+                    await self._finish(refund)
+        except BankRefused as error:
+            raise Refused(f"{error}: nothing was refunded") from None
         return await self._topups.row(topup_id)
 
     async def finish_all(self, begun_before: int) -> Counter[str]:
@@ -56,8 +60,7 @@ class Refunds:
             try:
                 counts[await self._finish(refund)] += 1
             except BankRefused as error:
-                text = f"{refund.amount_cents} cents of top-up {refund.topup_id}: {error}; nothing was refunded"
-                self._topups.alert("refund_refused", text)
+                self._topups.alert("refund_refused", f"{refund}: {error}; nothing was refunded")
                 counts["refused"] += 1
             except BankUnavailable:
                 counts["unanswered"] += 1
@@ -70,31 +73,29 @@ class Refunds:
 
     async def _finish_earlier(self, topup_id: str) -> None:
         """Whether an earlier refund was made must be known before another is begun. Raises BankUnavailable."""
-        async with self._topups.database.read() as connection:
-            asked = await open_refunds(connection, topup_id=topup_id)
-        for refund in asked:
+        for refund in await self._unheard(topup_id):
             try:
                 await self._finish(refund)
             except BankRefused as error:
                 raise Refused(f"an earlier refund of top-up {topup_id} was not made ({error}); try again") from None
-            done = f"{refund.amount_cents} cents of top-up {topup_id}, asked for before"
-            raise Refused(f"{done}, have just been refunded; to refund more, try again")
+            raise Refused(f"{refund}, asked for before, have just been refunded; to refund more, try again")
 
-    async def _refund_credit(self, row: dict[str, Any], operator: str, reason: str, amount_cents: int | None) -> None:
+    async def _unheard(self, topup_id: str) -> list[AskedRefund]:
+        async with self._topups.database.read() as connection:
+            return await open_refunds(connection, topup_id=topup_id)
+
+    async def _reserve(
+        self, row: dict[str, Any], operator: str, reason: str, amount_cents: int | None
+    ) -> OperatorAction:
         amount = await self._unspent_cents(row["id"]) if amount_cents is None else amount_cents
         action = _action(row, operator, reason, amount)
         reserve = ReserveRefund(row["id"], row["org_id"], amount, action, self._topups.settings.terms)
         if (refusal := await self._door.submit(reserve)) is not None:
             raise Refused(refusal)
-        intent = row["stripe_payment_intent_id"]
-        begun_at = self._topups.clock()
-        try:
-            await self._finish(AskedRefund(action.id, row["org_id"], row["id"], intent, amount, begun_at))
-        except BankRefused as error:
-            raise Refused(f"{error}: nothing was refunded") from None
+        return action
 
     async def _finish(self, refund: AskedRefund) -> str:
-        """Have a refund made whose credit is held, now or at an earlier time. What came of it.
+        """Have a refund made that is on record, now or at an earlier time. What came of it.
 
         Raises BankRefused (and nothing is held any more), BankUnavailable.
         """
@@ -104,13 +105,16 @@ class Refunds:
             else:
                 seen = await self._bank.find_refund(refund.payment_intent_id, refund.action_id)
         except BankRefused:
-            await self._door.submit(DropRefund(refund.action_id, refund.org_id, new_id()))
+            await self._door.submit(EndRefund(refund, False, new_id()))
             raise
-        return (await self._topups.hear(seen)).outcome
+        heard = await self._topups.hear(seen)
+        await self._door.submit(EndRefund(refund, True, new_id()))
+        return heard.outcome
 
-    async def _return_rejected(self, row: dict[str, Any], operator: str, reason: str, amount_cents: int | None) -> None:
-        """It gave no credit, so none is held. Left to itself, Stripe refunds all that is left of it: that may be asked
-        for twice."""
+    async def _record_rejected(
+        self, row: dict[str, Any], operator: str, reason: str, amount_cents: int | None
+    ) -> OperatorAction:
+        """It gave no credit, so none is held. Left to itself, Stripe refunds all that is left of it."""
         intent = row["stripe_payment_intent_id"]
         async with self._topups.database.read() as connection:
             credited = await credited_with(connection, intent)
@@ -118,10 +122,7 @@ class Refunds:
             raise Refused(f"payment {intent} was credited by top-up {credited}: refund that one")
         action = _action(row, operator, reason, amount_cents)
         await self._door.submit(RecordAction(action))
-        try:
-            await self._topups.hear(await self._bank.refund(intent, amount_cents, action.id))
-        except BankRefused as error:
-            raise Refused(f"{error}: nothing was refunded") from None
+        return action
 
     async def _unspent_cents(self, topup_id: str) -> int:
         row = await self._topups.row(topup_id)
@@ -132,4 +133,5 @@ class Refunds:
 
 
 def _action(row: dict[str, Any], operator: str, reason: str, amount_cents: int | None) -> OperatorAction:
-    return OperatorAction(new_id(), operator, REFUND, row["id"], reason, row["org_id"], {"amount_cents": amount_cents})
+    detail = {"amount_cents": amount_cents, "outcome": ASKED}
+    return OperatorAction(new_id(), operator, REFUND, row["id"], reason, row["org_id"], detail)

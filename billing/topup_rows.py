@@ -145,11 +145,21 @@ def settle_reversals(rows: Rows, row: Row, ids: Iterator[str], now: int) -> tupl
     return ()
 
 
-def pause_refunded(rows: Rows, org_id: str, now: int) -> None:
-    """A refund does not have the card charged again for what it took."""
+def pause_refunded(rows: Rows, org_id: str, now: int) -> bool:
+    """A refund does not have the card charged again for what it took. Whether nothing had paused that before."""
+    recharge = recharge_in(rows, org_id)
+    if recharge is None:
+        return False
+    after = auto_recharge.refunded(recharge, ledger.wallet_in(rows, org_id).available)
+    put_recharge(rows, after, now)
+    return recharge.paused_reason is None and after.paused_reason is not None
+
+
+def pause_disputed(rows: Rows, org_id: str, now: int) -> None:
+    """Whoever has a payment taken back does not want another."""
     recharge = recharge_in(rows, org_id)
     if recharge is not None:
-        put_recharge(rows, auto_recharge.refunded(recharge, ledger.wallet_in(rows, org_id).available), now)
+        put_recharge(rows, auto_recharge.disputed(recharge), now)
 
 
 def _matched(rows: Rows, row: Row, now: int) -> dict[str, Row]:
@@ -161,22 +171,32 @@ def _matched(rows: Rows, row: Row, now: int) -> dict[str, Row]:
     for known in found.values():
         is_new = known["topup_id"] is None
         rows.update(reversals, known["id"], {"org_id": row["org_id"], "topup_id": row["id"]})
-        recharge = recharge_in(rows, row["org_id"])
-        disputed = known["kind"] == ReversalKind.DISPUTE and known["phase"] != Phase.UNDONE
-        if is_new and disputed and recharge is not None:
-            put_recharge(rows, auto_recharge.disputed(recharge), now)
+        if is_new and known["kind"] == ReversalKind.DISPUTE and known["phase"] != Phase.UNDONE:
+            pause_disputed(rows, row["org_id"], now)
     return found
 
 
-def note_returned(rows: Rows, row: Row, now: int) -> None:
-    """What went back of a rejected payment: its customer sees it, though there was no credit to take."""
+def note_returned(rows: Rows, row: Row, now: int) -> bool:
+    """What went back of a rejected payment: its customer sees it, though there was no credit to take. Whether it is
+    one, and of somebody."""
+    intent = row["stripe_payment_intent_id"]
+    is_one = row["status"] == TopupStatus.REJECTED and row["org_id"] is not None and row["paid_cents"]
+    if not is_one or intent is None or paid_with(rows, intent) is not row:
+        return False
     returned = 0
-    for known in rows.find(reversals, "stripe_payment_intent_id", row["stripe_payment_intent_id"]):
+    for known in rows.find(reversals, "stripe_payment_intent_id", intent):
         rows.update(reversals, known["id"], {"org_id": row["org_id"], "topup_id": row["id"]})
         if (known["kind"], known["phase"]) == (ReversalKind.REFUND, Phase.TAKEN):
             returned += reversal_of(row, known).share_milli_cents
     changes = {"refunded_milli_cents": min(returned, row["credit_milli_cents"]), "updated_at": now}
     rows.update(topups, row["id"], changes)
+    return True
+
+
+def paid_with(rows: Rows, payment_intent_id: str) -> Row | None:
+    """The credited one first: several can name one payment only if it went to review."""
+    found = rows.find(topups, "stripe_payment_intent_id", payment_intent_id)
+    return min(found, key=lambda row: (row["status"] != TopupStatus.PAID, row["id"]), default=None)
 
 
 def _sum_up(rows: Rows, row: Row, found: Sequence[Row], now: int) -> None:

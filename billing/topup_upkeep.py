@@ -11,7 +11,8 @@ from contextlib import suppress
 
 import structlog
 
-from billing.auto_recharge_commands import ClaimRecharge, MailLink
+from billing.auto_recharge import NEVER_MADE
+from billing.auto_recharge_commands import ClaimRecharge, MailLink, PostponeLink
 from billing.stripe_facts import BadObject
 from billing.topup_commands import GiveUp
 from billing.topup_queries import (
@@ -39,6 +40,8 @@ TICK_SECONDS = 60.0
 RECONCILE_SECONDS = 15 * 60.0
 FRESH_MS = 60_000
 """What is younger is left to whoever began it."""
+MOST_UNANSWERED = 3
+"""Sessions of which Stripe did not answer before it counts as away, and the others are asked about the next time."""
 REVERSALS_MS = 30 * 86_400_000
 RECEIPTS_MS = 3 * 86_400_000
 LINK_MS = 23 * 3_600_000
@@ -74,7 +77,7 @@ class TopupUpkeep:
         """Bring the books to what Stripe says: open top-ups, refunds and disputes, receipts.
 
         Counts: `asked`, `expired`, each outcome of what was heard, `receipts`, and what came of refunds that operators
-        asked for. Raises BankUnavailable.
+        asked for. Raises BankUnavailable; of single sessions and refunds it is counted as `unanswered`.
         """
         counts: Counter[str] = Counter()
         if not self._topups.settings.takes_payments:
@@ -84,6 +87,8 @@ class TopupUpkeep:
             if row["kind"] == TopupKind.CHECKOUT and row["created_at"] <= now - FRESH_MS:
                 counts["asked"] += 1
                 counts[await self._ask_about(row, now)] += 1
+                if counts["unanswered"] == MOST_UNANSWERED:
+                    break
         counts += await Refunds(self._topups).finish_all(now - FRESH_MS)
         for seen in await self._news(now):
             heard = await self._topups.hear(seen)
@@ -106,6 +111,9 @@ class TopupUpkeep:
         if row["stripe_session_id"] is not None:
             try:
                 heard = await self._topups.hear(await self._bank.session(row["stripe_session_id"]))
+            except BankUnavailable as error:  # as for this one alone, until it is so for others
+                log.warning("session_unanswered", topup_id=row["id"], error=str(error))
+                return "unanswered"
             except BankRefused as error:
                 if error.code != "resource_missing":
                     self._topups.alert("session_refused", f"top-up {row['id']}: {error}")
@@ -155,16 +163,25 @@ class TopupUpkeep:
         now = self._topups.clock()
         async with self._topups.database.read() as connection:
             unanswered = await unresolved_charges(connection, now - FRESH_MS)
-            due = await below_threshold(connection)
         for row in unanswered:
             counts[await self._charge(row, is_wanted=row["is_wanted"])] += 1
-        for org_id in due:
+        async for org_id in self._below_threshold():
             key, livemode = self._topups.customer_key(org_id), self._topups.settings.bank_livemode
             claimed = await self._door.submit(ClaimRecharge(org_id, new_id(), key, livemode))
             if claimed is not None:
                 counts[await self._charge(claimed)] += 1
         counts["mailed"] = await self._mail_links()
         return +counts
+
+    async def _below_threshold(self) -> AsyncIterator[str]:
+        """To the end: a charge that is due does not wait behind others that have used up their month."""
+        after: str | None = ""
+        while after is not None:
+            async with self._topups.database.read() as connection:
+                page = await below_threshold(connection, after)
+            for org_id in page:
+                yield org_id
+            after = page[-1] if page else None
 
     async def _charge(self, row: Row, *, is_wanted: bool = True) -> str:
         """Make a claimed charge, or make it again under its key. One that is not wanted any more is only looked for: it
@@ -181,7 +198,7 @@ class TopupUpkeep:
             if row["status"] == TopupStatus.PENDING and is_wanted and is_known:
                 payment = await self._bank.charge(charge)
             else:
-                payment = await self._bank.find_charge(charge, row["created_at"]) or _never_made(row, "not_found")
+                payment = await self._bank.find_charge(charge, row["created_at"]) or _never_made(row, NEVER_MADE)
         except BankRefused as error:
             payment = error.payment or _never_made(row, error.code or "refused")
         except BankUnavailable as error:
@@ -202,6 +219,7 @@ class TopupUpkeep:
                 _, url = await self._topups.create(recharge.id, recharge.link_amount_cents or 0, session_ms=LINK_MS)
             except ApiError as error:
                 log.warning("link_not_made", org_id=recharge.id, error=error.code)
+                await self._door.submit(PostponeLink(recharge.id))
                 continue
             mailed += await self._door.submit(MailLink(recharge.id, url, new_id()))
         return mailed

@@ -30,6 +30,8 @@ NETWORK_RETRIES = 2
 PAGE = 100
 REPEAT_MS = 20 * 3_600_000
 """How long a request is sent again under its key; Stripe forgets keys after 24 hours."""
+CLOCKS_MS = 3_600_000
+"""More than Stripe's clock and ours can be apart."""
 BUSY_WITH_THIS_KEY = 409
 PRODUCT = "CallingBox credit"
 
@@ -157,8 +159,9 @@ class Bank:
         return made
 
     async def find_charge(self, charge: Charge, since: int) -> Payment | None:
-        """The payment of an automatic top-up whose answer never came. `since` in ms."""
-        params: Any = {"customer": charge.customer_id, "created": {"gte": since // 1000}}
+        """The payment of an automatic top-up whose answer never came. `since` in ms, by our clock: Stripe's may differ,
+        and one that is overlooked is charged again."""
+        params: Any = {"customer": charge.customer_id, **_since(since - CLOCKS_MS)}
         async for intent in self._list(lambda v1, page: v1.payment_intents.list_async({**params, **page})):
             if (intent.get("metadata") or {}).get("topup_id") == charge.topup_id:
                 return payment_of_intent(intent)
@@ -174,10 +177,16 @@ class Bank:
         return made
 
     async def find_refund(self, payment_intent_id: str, action_id: str) -> ReversalSeen:
-        """The one that was asked for under this key, when that has been forgotten. Raises BankRefused: never made."""
-        for seen in await self.refunds(payment_intent_id=payment_intent_id):
-            if seen.action_id == action_id:
-                return seen
+        """The one that was asked for under this key, when that has been forgotten.
+
+        Raises BankRefused: never made; BadObject: made, and not to be understood.
+        """
+        params: Any = {"payment_intent": payment_intent_id}
+        async for refund in self._list(lambda v1, page: v1.refunds.list_async({**params, **page})):
+            if (refund.get("metadata") or {}).get("action_id") == action_id:
+                made = reversal_of_refund(refund)
+                assert made is not None, "it was asked for by its payment"
+                return made
         raise BankRefused("Stripe: no such refund", "not_found")
 
     async def refunds(self, *, since: int | None = None, payment_intent_id: str | None = None) -> list[ReversalSeen]:

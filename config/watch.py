@@ -72,8 +72,8 @@ class Watch:
             words = f"organisation {number['org_id']} has held credit for number {number['id']} for an hour, undecided"
             await self._notifier.tell("hold_overdue", words, about=number["id"])
         for refund in refunds:
-            words = f"organisation {refund.org_id} has held credit for a refund of top-up {refund.topup_id} for an hour"
-            await self._notifier.tell("hold_overdue", words, about=refund.action_id)
+            words = f"a refund of {refund} was asked for an hour ago, and what became of it is not known"
+            await self._notifier.tell("refund_overdue", words, about=refund.action_id)
         for alert in map(review_alert, reviews):  # also if whoever heard of it died before telling; and each day anew
             await self._notifier.tell(alert.kind, alert.text, about=alert.text)
         for org_id, status in short:

@@ -9,16 +9,19 @@ from sqlalchemy import insert, select, update
 
 from accounts.closing import CloseOrganisation
 from accounts.tables import mails, users
-from billing.auto_recharge import Recharge
+from billing import topup_queries
+from billing.auto_recharge import Recharge, month_of
 from billing.auto_recharge_commands import SetAutoRecharge
 from billing.ledger import Post
 from billing.operator_commands import OperatorAction, SuspendOrganisation
 from billing.posting import Posting
 from billing.stripe_facts import BadObject
+from billing.tables import auto_recharges, topups
 from billing.topup_refunds import Refunds
 from billing.topup_rules import Payment, ReversalSeen
+from billing.topup_service import Refused
 from billing.topup_upkeep import TopupUpkeep
-from billing.topups import Bank, Charge
+from billing.topups import Bank, BankRefused, BankUnavailable, Charge
 from config.clock import new_id
 from tests.databases import alter
 from tests.servers import DOLLAR, until
@@ -183,14 +186,25 @@ async def test_an_old_charge_is_looked_for_instead_of_made_again(shop: Shop) -> 
     assert len([intent for intent in shop.bank.all("payment_intent") if intent["amount"] == 4_200]) == 1
 
 
-async def test_an_old_charge_that_was_never_made_counts_as_failed(shop: Shop) -> None:
+async def test_an_old_charge_is_found_though_our_clock_is_ahead_of_the_banks(shop: Shop) -> None:
+    """One that is not found is made again, and the card pays twice."""
+    await with_card(shop)
+    await shop.do("settings", answers_to_lose=3, paused=True)
+    shop.server.clock.advance(90)
+    assert (await shop.upkeep.recharge())["unanswered"] == 1
+    shop.wait(21 * 3_600)
+    assert (await shop.upkeep.recharge())["credited"] == 1
+    assert len([intent for intent in shop.bank.all("payment_intent") if intent["amount"] == 4_200]) == 1
+
+
+async def test_an_old_charge_that_was_never_made_is_no_decline_and_made_anew(shop: Shop) -> None:
     await with_card(shop)
     shop.service.bank._base_url, shop.service.bank._client = "http://127.0.0.1:9/stripe", None
     assert (await shop.upkeep.recharge())["unanswered"] == 1
     shop.service.bank._base_url, shop.service.bank._client = f"{shop.server.network_url}/stripe", None
     shop.wait(21 * 3_600)
-    assert (await shop.upkeep.recharge())["failed"] == 1
-    assert (await known(shop)).pending_topup_id is None
+    await shop.do("settings", paused=True)
+    assert await shop.upkeep.recharge() == {"failed": 1, "credited": 1}  # no bank declined the card
 
 
 async def test_the_webhook_alone_credits_a_charge(shop: Shop) -> None:
@@ -309,9 +323,9 @@ async def close_account(shop: Shop) -> None:
     await shop.server.door.submit(CloseOrganisation(shop.org.id, action))
 
 
-async def suspend(shop: Shop) -> None:
+async def suspend(shop: Shop, suspended: bool = True) -> None:
     action = OperatorAction(new_id(), "Ada", "org_suspend", shop.org.id, "abuse", shop.org.id)
-    await shop.server.door.submit(SuspendOrganisation(shop.org.id, True, action))
+    await shop.server.door.submit(SuspendOrganisation(shop.org.id, suspended, action))
 
 
 @pytest.mark.parametrize("end", [withdraw_consent, close_account, suspend])
@@ -326,7 +340,7 @@ async def test_a_charge_that_was_never_asked_for_is_not_made_once_it_is_not_want
     assert await shop.kept_cents() == 1_200
     assert [row["kind"] for row in await shop.rows("failed")] == ["auto"]
     recharge = await known(shop)
-    assert (recharge.pending_topup_id, recharge.retry_at is None) == (None, end is not suspend)
+    assert (recharge.pending_topup_id, recharge.retry_at, recharge.declines) == (None, None, 0)
 
 
 async def test_a_charge_that_was_made_counts_though_it_is_not_wanted_any_more(
@@ -365,6 +379,67 @@ async def test_a_refund_does_not_make_the_card_be_charged_again(shop: Shop, at_t
     assert (await shop.upkeep.recharge())["credited"] == 1
 
 
+async def test_a_refund_that_the_bank_refuses_does_not_stop_the_recharge(shop: Shop) -> None:
+    await consent(shop)
+    topup = await shop.paid(1_200)
+    await until_card(shop)
+    await shop.do("settings", paused=True)
+    await shop.dispute(topup)
+    with pytest.raises(Refused, match="nothing was refunded"):
+        await Refunds(shop.service).refund(topup["id"], "Ada", "asked", 500)
+    assert (await known(shop)).paused_reason is None
+
+
+async def test_a_refund_that_the_bank_refuses_leaves_a_recharge_stopped_that_another_refund_stopped(shop: Shop) -> None:
+    await consent(shop)
+    topup, other = await shop.paid(1_200), await shop.paid(2_000)
+    await until_card(shop)
+    await shop.refund(other)
+    await shop.delivered()
+    await spend(shop, 5)
+    await shop.refund(topup, 100)
+    await shop.until_balance(6)
+    assert (await known(shop)).paused_reason == "refunded"
+    await spend(shop, -10)
+    await shop.do("settings", paused=True)
+    await shop.dispute(topup)
+    with pytest.raises(Refused, match="nothing was refunded"):
+        await Refunds(shop.service).refund(topup["id"], "Ada", "asked", 800)
+    assert (await known(shop)).paused_reason == "refunded"
+
+
+async def test_a_dispute_of_a_payment_that_gave_no_credit_stops_the_recharge_too(shop: Shop) -> None:
+    await consent(shop)
+    await shop.paid(1_200)
+    await until_card(shop)
+    await shop.do("settings", paused=True)
+    other = await shop.begin()
+    session = await shop.pay(other)
+    event = (await shop.events("checkout.session.completed"))[-1]
+    event["data"]["object"]["currency"] = "eur"
+    assert (await shop.send(event)).json()["outcome"] == "review"
+    await shop.dispute(session)
+    (opened,) = await shop.events("charge.dispute.created")
+    await shop.send(opened)
+    assert (await known(shop)).paused_reason == "disputed"
+
+
+async def test_a_card_is_saved_once_though_its_receipt_has_no_address(shop: Shop) -> None:
+    """The receipt is asked for again and again; the declines since are not forgotten each time."""
+    await with_card(shop)
+    (intent,) = shop.bank.all("payment_intent")
+    shop.bank.get("charge", intent["latest_charge"])["receipt_url"] = None
+    await forget_receipts(shop)
+    await link_is_due(shop)
+    await shop.upkeep.reconcile()
+    assert (await known(shop)).paused_reason == "declined"
+
+
+async def forget_receipts(shop: Shop) -> None:
+    forgetting = update(topups).values(receipt_url=None)
+    await alter(shop.server.database.url, lambda connection: connection.execute(forgetting))
+
+
 async def test_a_refund_that_leaves_enough_changes_nothing(shop: Shop) -> None:
     await consent(shop)
     topup = await shop.paid(1_200)
@@ -388,3 +463,82 @@ async def test_nothing_is_charged_while_the_bank_is_asked_for_a_refund(
     monkeypatch.setattr(Bank, "refund", refund)
     await Refunds(shop.service).refund(topup["id"], "Ada", "asked", None)
     assert (await shop.balance(), await shop.kept_cents()) == (0, 0)
+
+
+# -- what waits -------------------------------------------------------------------------------------------------------
+
+
+async def link_is_due(shop: Shop) -> None:
+    """The card was declined four times, and whoever saw it died before the mail was written."""
+    declined = {"paused_reason": "declined", "link_due_at": shop.server.clock(), "link_amount_cents": 4_200}
+    changing = update(auto_recharges).where(auto_recharges.c.id == shop.org.id).values(declined)
+    await alter(shop.server.database.url, lambda connection: connection.execute(changing))
+
+
+@pytest.mark.parametrize("has_link", [False, True])
+async def test_what_is_due_of_a_suspended_organisation_waits_until_it_goes_on(shop: Shop, has_link: bool) -> None:
+    await with_card(shop)
+    await confirm_people(shop)
+    if has_link:
+        await link_is_due(shop)
+    await suspend(shop)
+    done: list[Any] = []
+    shop.server.door.committed.append(lambda command, result: done.append(command))
+    for _ in range(3):
+        assert not await shop.upkeep.recharge()
+        shop.wait(61)
+    assert done == []
+    await suspend(shop, False)
+    assert await shop.upkeep.recharge() == ({"mailed": 1} if has_link else {"credited": 1})
+
+
+@pytest.mark.parametrize("trouble", [BankUnavailable("away"), BankRefused("no")])
+async def test_a_link_that_cannot_be_made_leaves_the_customer_room_to_pay_by_hand(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    """Each attempt counts as a payment begun, and only so many may be in an hour."""
+    await with_card(shop)
+    await confirm_people(shop)
+    await link_is_due(shop)
+
+    async def fail(*_: Any) -> tuple[str, str]:
+        raise trouble
+
+    monkeypatch.setattr(Bank, "create_session", fail)
+    for _ in range(30):
+        await shop.upkeep.recharge()
+        shop.wait(61)
+    monkeypatch.undo()
+    await shop.begin()
+    shop.wait(900)
+    assert await shop.upkeep.recharge() == {"mailed": 1}
+
+
+@pytest.mark.parametrize("end", [withdraw_consent, "dispute"])
+async def test_a_link_that_would_not_make_the_recharge_go_on_is_not_mailed(shop: Shop, end: Any) -> None:
+    await consent(shop)
+    topup = await shop.paid(1_200)
+    await until_card(shop)
+    await confirm_people(shop)
+    await link_is_due(shop)
+    if end == "dispute":
+        await shop.dispute(topup)
+        await shop.until_balance(0)
+    else:
+        await end(shop)
+    assert not await shop.upkeep.recharge()
+    assert not [mail for mail in await letters(shop) if "did not go through" in mail["facts"]["subject"]]
+
+
+async def test_a_charge_that_is_due_does_not_wait_behind_others_that_are_not(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topup_queries, "BATCH", 2)
+    used_up = {"stripe_payment_method_id": "pm_card", "month_milli_cents": 200 * DOLLAR}
+    for _ in range(5):
+        await consent(shop)
+        shop.org = await shop.server.organisation(credit=0, number=None)
+    changing = update(auto_recharges).values({**used_up, "month": month_of(shop.server.clock())})
+    await alter(shop.server.database.url, lambda connection: connection.execute(changing))
+    await with_card(shop)
+    assert await shop.upkeep.recharge() == {"credited": 1}

@@ -107,8 +107,9 @@ def test_a_charge_that_was_credited_leaves_a_clean_rule() -> None:
 def test_a_review_or_a_dispute_stops_it() -> None:
     reviewed = auto_recharge.in_review(rule(pending_topup_id="t1"))
     assert (reviewed.paused_reason, reviewed.pending_topup_id) == (PausedReason.REVIEW, None)
-    disputed = auto_recharge.disputed(rule(pending_topup_id="t1"))
+    disputed = auto_recharge.disputed(rule(pending_topup_id="t1", link_due_at=NOW, link_amount_cents=500))
     assert (disputed.paused_reason, disputed.pending_topup_id) == (PausedReason.DISPUTED, "t1")
+    assert (disputed.link_due_at, disputed.link_amount_cents) == (None, None)
 
 
 def test_a_card_is_wanted_where_there_is_none_or_it_stopped_working() -> None:
@@ -224,3 +225,24 @@ def test_a_refund_pauses_what_would_take_it_back(
     pausing = reason is PausedReason.REFUNDED
     assert (after.link_due_at, after.link_amount_cents) == ((None, None) if pausing else (NOW, 500))
     assert amount_due_cents(after, 0, NOW) is None or reason is None
+
+
+@pytest.mark.parametrize(
+    ("available", "reason", "after"),
+    [
+        (RULE.threshold_milli_cents, PausedReason.REFUNDED, None),
+        (RULE.threshold_milli_cents - 1, PausedReason.REFUNDED, PausedReason.REFUNDED),
+        (RULE.threshold_milli_cents, PausedReason.DISPUTED, PausedReason.DISPUTED),
+        (RULE.threshold_milli_cents, None, None),
+    ],
+)
+def test_a_refund_that_is_refused_lets_go_on_what_it_paused_unless_that_would_charge(
+    available: int, reason: PausedReason | None, after: PausedReason | None
+) -> None:
+    assert auto_recharge.refund_refused(rule(paused_reason=reason), available) == rule(paused_reason=after)
+
+
+def test_a_charge_that_was_never_made_is_no_decline() -> None:
+    known = rule(declines=3, pending_topup_id="t1", month=month_of(NOW), month_milli_cents=60 * DOLLAR)
+    after = auto_recharge.failed(known, 4_000, NOW, auto_recharge.NEVER_MADE, NOW)
+    assert after == rule(declines=3, month=month_of(NOW), month_milli_cents=20 * DOLLAR)

@@ -14,6 +14,7 @@ from billing.hear_reversal import HearReversal
 from billing.ledger import Post
 from billing.posting import Posting
 from billing.stripe_facts import payment_of_session, reversal_of_refund
+from billing.topup_rules import Payment
 from config.clock import new_id
 from tests.doors import several_doors
 from tests.servers import DOLLAR, until
@@ -309,6 +310,43 @@ async def test_what_cannot_be_read_keeps_nothing_else_from_being_reconciled(shop
     await shop.upkeep.reconcile()
     assert await shop.balance() == 25 * DOLLAR
     assert [(alert.kind, odd["id"] in alert.text) for alert in shop.alerts] == [("reversal_unreadable", True)]
+
+
+async def test_a_session_about_which_the_bank_never_answers_keeps_nothing_else_from_being_reconciled(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refunded = await shop.paid(1_000)
+    await shop.do("settings", faults={"lose": 1})
+    stuck, paid = await shop.begin(500), await shop.begin(2_000)
+    await shop.pay(paid)
+    await shop.refund(refunded, 300)
+    ask = topups.Bank.session
+
+    async def session(bank: topups.Bank, session_id: str) -> Payment:
+        if session_id == stuck["session"]:
+            raise topups.BankUnavailable("Stripe: APIError")
+        return await ask(bank, session_id)
+
+    monkeypatch.setattr(topups.Bank, "session", session)
+    shop.wait(61)
+    assert (await shop.upkeep.reconcile())["unanswered"] == 1
+    assert await shop.balance() == (10 + 20 - 3) * DOLLAR
+
+
+async def test_a_bank_that_is_away_is_not_asked_about_each_session(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would take half a minute not to be answered."""
+    for _ in range(6):
+        await shop.begin(500)
+    asked: list[str] = []
+
+    async def session(_: topups.Bank, session_id: str) -> Payment:
+        asked.append(session_id)
+        raise topups.BankUnavailable("Stripe: APIConnectionError")
+
+    monkeypatch.setattr(topups.Bank, "session", session)
+    shop.wait(61)
+    await shop.upkeep.reconcile()
+    assert len(asked) == 3
 
 
 async def test_all_that_is_open_is_asked_about_page_by_page(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

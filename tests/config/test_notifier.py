@@ -216,8 +216,9 @@ async def test_a_refund_whose_outcome_stays_unknown_and_a_payment_in_review_are_
             assert [(request.json["kind"], request.json["text"]) for request in receiver.received] == [
                 ("paid_after_closing", f"top-up {topup['id']}: account_closed"),
                 (
-                    "hold_overdue",
-                    f"organisation {shop.org.id} has held credit for a refund of top-up {topup['id']} for an hour",
+                    "refund_overdue",
+                    f"a refund of 2500 cents of top-up {topup['id']} was asked for an hour ago, and what became of it "
+                    "is not known",
                 ),
             ]
 
