@@ -176,6 +176,81 @@ def test_a_transfer_is_announced_and_handed_over_when_it_was_heard() -> None:
     assert rig.handoff == {"reason": "transfer", "number": "+14155550177"}
 
 
+ANNOUNCED = call("transfer_call", text="I'll connect you with Kim now, please hold the line for a moment.")
+DESK = "+14155550177"
+
+
+@pytest.mark.parametrize("words", ["No, wait!", "Hold on, I have another question.", "Actually, never mind."])
+def test_a_caller_who_takes_it_back_while_the_transfer_is_announced_is_not_transferred(words: str) -> None:
+    rig = greeted(ANNOUNCED, Say("Of course, what is it?"), transfer_number=DESK)
+    rig.hear("Let me talk to a human.", wait=2_000)
+    rig.hear(words, wait=20_000)
+    assert rig.handoff is None
+    assert rig.said_at("course,")
+    assert ("user", words) in rig.history()
+
+
+def test_who_cuts_the_announcement_of_a_transfer_short_is_heard_before_it_is_made() -> None:
+    rig = greeted(ANNOUNCED, Say("Of course, what is it?"), transfer_number=DESK)
+    rig.hear("Let me talk to a human.", wait=2_000)
+    rig.interrupt()
+    rig.wait(3_000)
+    rig.client("off")
+    rig.wait(700)
+    assert rig.handoff is None
+    rig.hear("No, wait! What does it cost?", wait=8_000)
+    assert rig.handoff is None
+    assert rig.said_at("course,")
+
+
+def test_who_speaks_at_the_end_of_the_announcement_of_a_transfer_is_heard_before_it_is_made() -> None:
+    rig = greeted(call("transfer_call", text="One moment."), Say("Of course."), transfer_number=DESK)
+    rig.hear("Let me talk to a human.", wait=600)
+    rig.client("on")
+    rig.wait(4_000)
+    rig.client("off")
+    rig.hear("No, not yet, please.", wait=5_000)
+    assert rig.handoff is None
+
+
+def test_a_noise_over_the_announcement_of_a_transfer_only_puts_it_off() -> None:
+    rig = greeted(ANNOUNCED, transfer_number=DESK)
+    rig.hear("Let me talk to a human.", wait=2_000)
+    rig.interrupt()
+    rig.wait(300)
+    rig.client("off")
+    rig.wait(4_500)
+    assert rig.handoff == {"reason": "transfer", "number": DESK}
+
+
+@pytest.mark.parametrize("words", ["Okay.", "Great, thank you.", "Yes, please do.", "Thanks, bye!"])
+def test_who_agrees_to_a_transfer_is_transferred(words: str) -> None:
+    rig = greeted(ANNOUNCED, Say("What?"), transfer_number=DESK)
+    rig.hear("Let me talk to a human.", wait=2_000)
+    rig.interrupt()
+    rig.client("off")
+    rig.hear(words, wait=5_000)
+    assert rig.handoff == {"reason": "transfer", "number": DESK}
+    assert len(rig.requests) == 1
+
+
+def test_a_key_does_not_call_a_transfer_off() -> None:
+    rig = greeted(ANNOUNCED, Say("What?"), transfer_number=DESK)
+    rig.hear("Let me talk to a human.", wait=2_000)
+    rig.frame(type="dtmf", digit="0")
+    rig.wait(8_000)
+    assert rig.handoff == {"reason": "transfer", "number": DESK}
+
+
+def test_who_takes_a_transfer_back_may_have_it_later_and_still_answers_a_goodbye() -> None:
+    rig = greeted(ANNOUNCED, Say("Sure."), call("end_call", text="Goodbye."), ANNOUNCED, transfer_number=DESK)
+    rig.hear("Let me talk to a human.", wait=2_000)
+    rig.hear("No, wait!", wait=8_000)
+    rig.hear("That was all.", wait=2_500)
+    rig.hear("Oh, do connect me after all.", wait=12_000)
+    assert rig.handoff == {"reason": "transfer", "number": DESK}
+
+
 def test_a_transfer_is_not_offered_without_a_number() -> None:
     rig = greeted(call("transfer_call"), Say("I cannot connect you."))
     rig.hear("Let me talk to a human.", wait=3_000)

@@ -121,6 +121,10 @@ class Ending:
     can_be_reprieved: bool = False
     is_message: bool = False
 
+    @property
+    def is_transfer(self) -> bool:
+        return self.handoff["reason"] == "transfer"
+
 
 @dataclass(slots=True)
 class Rest:
