@@ -1,7 +1,7 @@
 """The door to a conversation: every event and every timer finds its handler here.
 
-Invariant: after each event the level-triggered rules (endings, fillers, silence, draining, summaries) are settled,
-so that no handler has to remember them.
+Invariant: after each event the level-triggered rules (endings, follow-ups, fillers, silence, draining, summaries) are
+settled, so that no handler has to remember them.
 """
 
 from __future__ import annotations
@@ -173,6 +173,7 @@ def _settle(c: Conversation, now: int) -> None:
     ending.progress(c, now)
     if c.is_over:
         return
+    toolruns.settle_follow_up(c, now)
     silence.settle_filler(c)
     silence.settle_silence(c, now)
     turns.settle_summary(c)

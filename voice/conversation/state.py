@@ -94,6 +94,7 @@ class Turn:
     utterance: Utterance | None = None
     calls: list[ToolCall] = field(default_factory=list)
     waiting: set[str] = field(default_factory=set)  # call ids without a result
+    asks_again: bool = False  # a follow-up inference is due once nothing is waited for
     tool_round: ToolRound | None = None
 
 
