@@ -47,7 +47,7 @@ async def session_ended(call_id: str) -> Response:
         has_spoken = any(said["role"] == "agent" and said["text"] for said in await talk_of(connection, call_id))
     match after_session(status, form.get("HandoffData", "")[:4_000], resumes):
         case Resume(reason) if call.hang_up_requested_at is None:  # else it is about to end
-            return twiml_answer(await first_words(call, reason, resumes))
+            return twiml_answer(await first_words(call, reason, resumes.get(ResumeReason.LOST, 0)))
         case Transfer(number):
             return twiml_answer(await _transfer(call, number) or await first_words(call, ResumeReason.TRANSFER_FAILED))
         case _:

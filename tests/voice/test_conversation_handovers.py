@@ -221,25 +221,42 @@ def test_a_stalled_turn_does_not_survive_the_socket() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "handoff", "resumes", "then"),
+    ("status", "handoff", "then"),
     [
-        ("completed", "", 0, HangUp("completed")),
-        ("ended", '{"reason": "end_call"}', 0, HangUp("end_call")),
-        ("ended", '{"reason": "transfer", "number": "+14155550177"}', 0, Transfer("+14155550177")),
-        ("ended", '{"reason": "transfer"}', 0, HangUp("transfer")),
-        ("ended", '{"reason": "drain"}', 2, Resume(ResumeReason.DRAIN)),
-        ("ended", '{"reason": "drain"}', 3, HangUp("too_many_resumes")),
-        ("ended", "no json", 0, HangUp("ended")),
-        ("ended", "[]", 0, HangUp("ended")),
-        ("ended", "", 0, HangUp("ended")),
-        ("failed", "", 0, Resume(ResumeReason.LOST)),
-        ("failed", "", 2, Resume(ResumeReason.LOST)),
-        ("failed", "", 3, HangUp("too_many_resumes")),
-        ("failed", '{"reason": "transfer", "number": "+14155550177"}', 0, Resume(ResumeReason.LOST)),
+        ("completed", "", HangUp("completed")),
+        ("ended", '{"reason": "end_call"}', HangUp("end_call")),
+        ("ended", '{"reason": "transfer", "number": "+14155550177"}', Transfer("+14155550177")),
+        ("ended", '{"reason": "transfer"}', HangUp("transfer")),
+        ("ended", '{"reason": "drain"}', Resume(ResumeReason.DRAIN)),
+        ("ended", "no json", HangUp("ended")),
+        ("ended", "[]", HangUp("ended")),
+        ("ended", "", HangUp("ended")),
+        ("failed", "", Resume(ResumeReason.LOST)),
+        ("failed", '{"reason": "transfer", "number": "+14155550177"}', Resume(ResumeReason.LOST)),
     ],
 )
-def test_what_follows_a_session(status: str, handoff: str, resumes: int, then: object) -> None:
-    assert after_session(status, handoff, resumes) == then
+def test_what_follows_a_session(status: str, handoff: str, then: object) -> None:
+    assert after_session(status, handoff, {}) == then
+
+
+LOST, DRAIN = ResumeReason.LOST, ResumeReason.DRAIN
+
+
+@pytest.mark.parametrize(
+    ("before", "lost", "handed_over"),
+    [
+        ({LOST: 2}, Resume(LOST), Resume(DRAIN)),
+        ({LOST: 3}, HangUp("too_many_resumes"), Resume(DRAIN)),
+        ({DRAIN: 19, LOST: 2}, Resume(LOST), Resume(DRAIN)),
+        ({DRAIN: 20}, Resume(LOST), HangUp("too_many_resumes")),
+        ({ResumeReason.TRANSFER_FAILED: 30}, Resume(LOST), Resume(DRAIN)),
+    ],
+)
+def test_planned_handovers_and_lost_sockets_end_a_call_each_by_their_own_count(
+    before: dict[ResumeReason, int], lost: object, handed_over: object
+) -> None:
+    assert after_session("failed", "", before) == lost
+    assert after_session("ended", '{"reason": "drain"}', before) == handed_over
 
 
 # tools as customers write them

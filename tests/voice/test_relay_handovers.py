@@ -135,6 +135,26 @@ async def test_a_conversation_goes_on_after_its_socket_was_lost(on: Stage) -> No
     await on.clean()
 
 
+async def test_a_conversation_goes_on_through_more_planned_handovers_than_sockets_may_be_lost(on: Stage) -> None:
+    sockets = on.sockets()
+    on.script()
+    call = await on.org.call(TO)
+    async with sockets.open(await sockets.session()) as socket:
+        await socket.send_json(_prompt("Hello?"))
+        await hears(socket, "Is this a good moment?")
+    for _ in range(5):
+        sockets.end("ended", '{"reason": "drain"}')
+        await sockets.session()
+    for _ in range(3):
+        sockets.end()
+        session = await sockets.session()
+    async with sockets.open(session) as socket:
+        await socket.send_json(_prompt("Is there anything I should know?"))
+        await hears(socket, "anything else")
+    sockets.end()
+    await on.over(call)
+
+
 async def test_a_machine_verdict_that_came_before_the_socket_is_known_to_the_conversation(on: Stage) -> None:
     sockets = on.sockets()
     on.script("silent", verdict="machine_start", detection_ms=0)
