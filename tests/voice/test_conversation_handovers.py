@@ -74,6 +74,20 @@ def test_a_write_is_not_repeated_by_another_process(after: int, code: str | None
     assert result.get("error", {}).get("code") == code
 
 
+@pytest.mark.parametrize("lost_after", [600, 2_300])
+def test_a_question_whose_tool_was_asked_when_the_call_changed_hands_is_answered(lost_after: int) -> None:
+    look_up = call("look_up_order", {"order": "7"}, text="Let me look.")
+    rig = greeted(look_up, stall(), tools={"look_up_order": Answer(after=1_500)})
+    rig.hear("Where is order seven?", wait=lost_after)
+    rig.take(SocketLost())
+    other = taken_over(rig, Say("It has shipped."))
+    other.setup(ResumeReason.LOST)
+    other.wait(3_000)
+    assert other.said_at("shipped.")
+    [told] = [json.loads(content) for role, content in other.history() if role == "tool"]
+    assert told["ok"] or told["error"]["retryable"]
+
+
 def test_the_time_that_a_machines_call_may_last_does_not_begin_again_in_another_process() -> None:
     rig = Rig([Say("I see. Please go on.")], brief=outbound()).setup()
     rig.hear("Say your name and the reason for your call.", wait=9_000)

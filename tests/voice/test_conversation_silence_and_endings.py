@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.voice.rig import START, Answer, Rig, Say, brief, call, outbound, stall
-from voice.conversation.events import DrainRequested, ResumeReason, SetupReceived, SocketLost
+from voice.conversation.events import DrainRequested, ResumeReason, SetupReceived, SocketLost, VerdictReceived
 
 
 def greeted(*script: Say, **options: object) -> Rig:
@@ -299,6 +299,32 @@ def test_a_drain_of_an_idle_call_is_immediate_and_of_a_busy_one_by_its_deadline(
     busy.take(DrainRequested(busy.now + 500))
     busy.wait(600)
     assert busy.handoff == {"reason": "drain"}
+
+
+@pytest.mark.parametrize(
+    ("last", "handoff"),
+    [
+        (call("transfer_call", text="One two three four five."), {"reason": "transfer", "number": DESK}),
+        (call("end_call", text="One two three four five."), {"reason": "end_call"}),
+    ],
+)
+def test_a_drain_that_cannot_wait_for_the_last_words_keeps_how_the_call_was_to_end(
+    last: Say, handoff: dict[str, str]
+) -> None:
+    rig = greeted(last, transfer_number=DESK)
+    rig.hear("Let me talk to a human.", wait=1_000)
+    rig.take(DrainRequested(rig.now + 200))
+    rig.wait(300)
+    assert rig.handoff == handoff
+
+
+def test_a_drain_in_the_middle_of_a_message_leaves_it_to_the_next_process_to_say_it_whole() -> None:
+    rig = Rig(brief=outbound(voicemail_action="leave_message", voicemail_message="Please call.")).setup()
+    rig.take(VerdictReceived("machine_end_beep"))
+    rig.wait(2_000)
+    rig.take(DrainRequested(rig.now + 200))
+    rig.wait(300)
+    assert rig.handoff == {"reason": "drain"}
 
 
 def test_a_resumed_call_says_the_unheard_rest() -> None:

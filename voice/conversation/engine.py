@@ -144,7 +144,7 @@ def _resume(c: Conversation, reason: ResumeReason, now: int) -> None:
         answering.greet(c, now)
     elif c.is_holding:
         silence.hold(c, now)
-    elif c.memory.last_word_is_the_callers():
+    elif c.memory.awaits_an_answer():
         turns.start_turn(c, now)
     elif c.rest is not None and c.rest.is_complete:
         hearing.on_rest_timer(c, now)
@@ -182,7 +182,11 @@ def _settle(c: Conversation, now: int) -> None:
 
 
 def _on_drain_timer(c: Conversation, now: int) -> None:
-    ending.end_now(c, now, "drain")
+    """The next process does not know that the call was about to end, or to be transferred; a message it says again."""
+    if c.ending is not None and not c.ending.is_message:
+        ending.end_now(c, now, **c.ending.handoff)
+    else:
+        ending.end_now(c, now, "drain")
 
 
 def _on_client_flag_timer(c: Conversation, now: int) -> None:

@@ -14,7 +14,7 @@ from voice.conversation.events import ToolOutcome
 from voice.conversation.heard import SpokenText
 from voice.conversation.memory import CallerSaid, Entry, ToolCall, ToolRound, Utterance
 from voice.conversation.state import Conversation, Line, Rest, new_conversation
-from voice.conversation.tooling import argument_key, result_for_model
+from voice.conversation.tooling import CANCELLED, argument_key, result_for_model
 
 _FORGOTTEN = {"filler", "apology"}  # never part of what the model remembers
 
@@ -80,7 +80,7 @@ def _tool_round(c: Conversation, segment: StoreSegment) -> ToolRound | None:
     except (ValueError, KeyError, TypeError):
         return None
     if told.get("result") is None:
-        result = result_for_model(ToolOutcome.UNKNOWN, "", is_write=is_write)
+        result = result_for_model(ToolOutcome.UNKNOWN, "", is_write=True) if is_write else CANCELLED
     else:
         result = json.dumps(told["result"], ensure_ascii=False)
     has_failed = json.loads(result).get("error", {}).get("code") == "tool_failed"
