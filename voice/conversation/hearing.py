@@ -43,7 +43,7 @@ def on_prompt(c: Conversation, event: PromptReceived, now: int) -> None:
         if c.floor.client:
             c.wake(Timer.CLIENT_FLAG, now + CLIENT_FLAG_MS)
         return
-    text = " ".join(event.text[:MAX_PROMPT_CHARACTERS].split())
+    text = " ".join(event.text[:MAX_PROMPT_CHARACTERS].replace("’", "'").split())
     if not letters_of(text):
         return  # music, or nothing
     c.silences = 0
