@@ -106,6 +106,46 @@ def test_the_time_that_a_machines_call_may_last_does_not_begin_again_in_another_
     assert other.ended_at - began <= 59_000
 
 
+def test_a_screening_robot_is_not_hung_up_on_by_another_process() -> None:
+    rig = Rig([Say("It is about a visit.")], brief=outbound()).setup()
+    rig.hear("Say your name and the reason for your call.", wait=9_000)
+    rig.take(SocketLost())
+    other = taken_over(rig, Say("It is about a visit."))
+    other.setup(ResumeReason.LOST)
+    other.take(VerdictReceived("machine_start", ago_ms=6_000))
+    other.wait(15_000)
+    assert other.handoff is None
+    assert other.spoken() == ""
+    other.hear("Hello?", wait=8_000)
+    assert other.said_at("Am I speaking with Sam?")
+
+
+def test_a_screening_robot_that_falls_silent_is_left_by_another_process_when_its_time_is_over() -> None:
+    rig = Rig([Say("It is about a visit.")], brief=outbound()).setup()
+    rig.hear("Say your name and the reason for your call.", wait=60_000)
+    rig.take(SocketLost())
+    other = taken_over(rig, Say("It is about a visit."))
+    other.setup(ResumeReason.LOST)
+    other.wait(60_000)
+    assert other.handoff == {"reason": "machine_limit"}
+
+
+def test_a_queue_behind_a_menu_is_waited_in_by_another_process_and_whoever_answers_is_greeted() -> None:
+    rig = Rig([call("press_keys", {"digits": "2"})], brief=outbound()).setup()
+    rig.hear("For sales, press 1. For support, press 2.", wait=4_000)
+    rig.hear("Your call is very important to us, please stay on the line.", wait=30_000)
+    rig.take(SocketLost())
+    other = taken_over(rig, Say("All right."))
+    other.setup(ResumeReason.DRAIN)
+    for _ in range(3):
+        other.wait(30_000)
+        other.hear("Your call is very important to us, please stay on the line.")
+    assert other.spoken() == ""
+    assert other.handoff is None
+    other.hear("Support, this is Kim.", wait=6_000)
+    assert other.said_at("Am I speaking with Sam?")
+
+
 def test_a_message_that_another_process_had_begun_is_said_again_from_its_beginning() -> None:
     message = "Please call Acme Dental about your visit. We are there until six."
     rig = Rig(brief=outbound(voicemail_action="leave_message", voicemail_message=message)).setup()

@@ -140,10 +140,10 @@ def _resume(c: Conversation, reason: ResumeReason, now: int) -> None:
             voicemail.deliver(c, now)
         else:
             ending.end_now(c, now, "voicemail")
-    elif not c.is_greeted:
-        answering.greet(c, now)
     elif c.is_holding:
         silence.hold(c, now)
+    elif not c.is_greeted:
+        answering.greet(c, now)
     elif c.memory.awaits_an_answer():
         turns.start_turn(c, now)
     elif c.rest is not None and c.rest.is_complete:

@@ -191,8 +191,8 @@ _ROBOT_QUESTION = _any(
 # "You never call me back" is said by somebody who would like to be called.
 _NOBODY_SAYS = "".join(rf"(?<!\b{who} )" for who in ("i", "you", "we", "they", "guys", "people"))
 _NOT_THEN = (
-    r"(?! (back )?((at|on)(?! (this|my|our) (number|phone|line)\b)|before|after|until|till|in|during|when|while|unless|if"
-    r"|by|between|so|too|this (early|late|week|month)|today|tonight|tomorrow|yet|later|early|late|right now)\b)"
+    r"(?! (back )?((at|on)(?! (this|my|our) (number|phone|line)\b)|before|after|until|till|in|during|when|while|unless"
+    r"|if|by|between|so|too|this (early|late|week|month)|today|tonight|tomorrow|yet|later|early|late|right now)\b)"
 )
 _SUCH_A = r"((?!wait|guest|standby|stand-by|cancellation|booking|appointment|delivery|e-?mail)\w+ ){0,2}"
 _STOP_CALLING = _any(
@@ -223,7 +223,7 @@ _STOP_CALLING = _any(
 )
 _WRONG_NUMBER = _any(
     r"(?<!if )\b(you have|you've got|you got|you have got|you must have|this is|it's|it is|must be|"
-    r"you('ve| have)? (dialed|dialled|called|rung|reached)) (the |a )?wrong number\b(?!\?| (on|in) (file|record|\w+ \w+))",
+    r"you('ve| have)? (dialed|dialled|called|rung|reached)) (the |a )?wrong number\b(?!\?| (on|in) )",
     r"^\W*(sorry,? |no,? )?wrong number\b[^?]*$",
     r"\bnúmero equivocado\b",
     r"\bequivoc(ó|ado) de número\b(?!\?)",
