@@ -155,6 +155,30 @@ async def test_a_conversation_goes_on_through_more_planned_handovers_than_socket
     await on.over(call)
 
 
+async def test_a_process_that_stops_waits_in_peace_for_carriers_to_close_what_has_ended(
+    on: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, wait = 0, asyncio.wait
+
+    async def counted(*tasks: Any, **how: Any) -> Any:
+        nonlocal waits
+        waits += 1
+        return await wait(*tasks, **how)
+
+    sockets = on.sockets()
+    on.script()
+    call = await on.org.call(TO)
+    async with sockets.open(await sockets.session()) as socket:
+        await socket.send_json(_prompt("Hello?"))
+        await hears(socket, "Is this a good moment?")
+        monkeypatch.setattr(asyncio, "wait", counted)
+        await on.switchboard.drain()  # nobody reads the socket, so it stays open for a while
+        monkeypatch.undo()
+    assert waits < 1_000
+    await on.org.api.post(f"/v1/calls/{call['id']}/hangup")
+    sockets.end("completed")
+
+
 async def test_a_machine_verdict_that_came_before_the_socket_is_known_to_the_conversation(on: Stage) -> None:
     sockets = on.sockets()
     on.script("silent", verdict="machine_start", detection_ms=0)
