@@ -161,6 +161,25 @@ def test_somebody_who_begins_to_speak_in_the_window_is_heard_out() -> None:
     assert rig.said_at("Of")
 
 
+def test_the_goodbye_to_who_wants_no_calls_is_not_cut_by_the_end_of_an_earlier_one() -> None:
+    rig = greeted(call("end_call", text="Goodbye."))
+    rig.hear("That is all.", wait=2_500)
+    rig.hear("And stop calling me!", wait=15_000)
+    assert rig.handoff == {"reason": "do_not_call"}
+    assert rig.cut_by_end == ""
+
+
+def test_a_message_is_not_cut_by_the_end_of_a_goodbye_before_it() -> None:
+    brief = outbound(voicemail_action="leave_message", voicemail_message="Please call us back about your visit.")
+    rig = Rig([call("end_call", text="Goodbye.")], brief).setup()
+    rig.hear("Smith residence.", wait=8_000)
+    rig.hear("Talk to the box.", wait=2_500)
+    rig.take(VerdictReceived("machine_end_beep"))
+    rig.wait(20_000)
+    assert rig.handoff == {"reason": "voicemail_left"}
+    assert rig.cut_by_end == ""
+
+
 def test_a_second_goodbye_cannot_be_interrupted() -> None:
     rig = greeted(call("end_call"), call("end_call"))
     rig.hear("That is all.", wait=2_000)

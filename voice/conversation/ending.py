@@ -102,7 +102,7 @@ def _awaits_words(c: Conversation, now: int, ending: Ending) -> bool:
 def on_listen_timer(c: Conversation, now: int) -> None:
     """Nobody objected. Somebody who is speaking is heard out, once."""
     ending = c.ending
-    if ending is None:
+    if ending is None or not ending.is_listening:  # another one has taken its place
         return
     if ending.can_be_reprieved and c.hears_somebody(now):
         c.wake(Timer.LISTEN, now + LISTEN_MS)
