@@ -21,6 +21,7 @@ from dashboard.web import AnyResponse, database, door, html, inside, page_of, wh
 from dashboard.workspace_view import BLOCKED_CALLERS, DO_NOT_CALL, ListedRow, ListPage, ListWords
 from voice.agents.tables import blocked_callers, do_not_call
 from voice.lists import AddToDoNotCall, BlockCaller, RemoveFromDoNotCall, UnblockCaller, find_entry, list_entries
+from voice.vocabulary import ANONYMOUS, caller_number
 
 blueprint = inside(Blueprint("list_pages", __name__))
 
@@ -48,7 +49,7 @@ LISTS = {
     urls.BLOCKED_CALLERS: _List(
         blocked_callers,
         BLOCKED_CALLERS,
-        lambda org_id, e164, note, user_id: BlockCaller(org_id, e164, note),
+        lambda org_id, e164, note, user_id: BlockCaller(org_id, caller_number(e164), note),
         UnblockCaller,
     ),
 }
@@ -103,7 +104,8 @@ def _row(row: Mapping[str, Any], emails: Mapping[str, str]) -> ListedRow:
 async def add() -> AnyResponse:
     person, form = await who(), await request.form
     e164, note = plain_number(form.get("number", "")), form.get("note", "").strip()[:LONGEST_NOTE]
-    if not E164.fullmatch(e164):
+    withheld = _base() == urls.BLOCKED_CALLERS and e164.lower() == ANONYMOUS
+    if not (withheld or E164.fullmatch(e164)):
         error = "This is not a phone number. Write it as +14155550123."
         return await _page(Form({"number": form.get("number", "")[:40], "note": note}, {"number": error}), status=400)
     await door().submit(LISTS[_base()].add(person.org_id, e164, note or None, person.user_id))

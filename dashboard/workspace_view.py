@@ -202,7 +202,7 @@ BLOCKED_CALLERS = ListWords(
     "Prank calls",
     "can call you again.",
     "Nobody is blocked",
-    "Add a number to reject its calls.",
+    "Add a number to reject its calls, or “anonymous” for callers who show none.",
 )
 
 

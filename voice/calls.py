@@ -56,7 +56,7 @@ def active_number(rows: Rows, e164: str) -> Row | None:
 OF_ORGANISATION = select(calls).where(calls.c.id == bindparam("call_id"), calls.c.org_id == bindparam("org_id"))
 OF_ANYBODY = select(calls).where(calls.c.id == bindparam("call_id"))
 OLDEST_ACTIVE_NUMBER = (
-    select(numbers.c.e164)
+    select(numbers.c.e164, numbers.c.id)
     .where(numbers.c.org_id == bindparam("org_id"), numbers.c.status == "active")
     .order_by(numbers.c.purchased_at, numbers.c.id)
     .limit(1)

@@ -51,6 +51,8 @@ class CreateCall:
     body_digest: str = ""
     region: str | None = None
     """Of `to_number`, as `US`."""
+    number_id: str | None = None
+    """Of the row in which `from_number` was found, where it was looked for: one that came back is another number."""
 
     @property
     def _key(self) -> str | None:
@@ -195,7 +197,7 @@ class CreateCall:
             )
             return Rejected("no_number", f"{whose} to call from. Buy, import or attach one first.")
         number = active_number(rows, self.from_number)
-        if number is None or number["org_id"] != self.org_id:
+        if number is None or number["org_id"] != self.org_id or self.number_id not in (None, number["id"]):
             return Rejected("invalid_from_number", "`from_number` is not an active number of your organisation.")
         link = rows.get(agent_numbers, f"{self.agent_id}:{number['id']}")
         if agent is not None and (link is None or link["removed_at"] is not None):

@@ -29,6 +29,7 @@ from voice.lists import (
     find_entry,
     list_entries,
 )
+from voice.vocabulary import ANONYMOUS, caller_number
 
 blueprint = Blueprint("lists", __name__)
 blueprint.before_request(require_key)
@@ -39,6 +40,14 @@ class ListedNumberBody(BaseModel, extra="forbid"):
 
     e164: Annotated[StrictStr, StringConstraints(pattern=r"^\+[1-9]\d{1,14}$"), Field(examples=["+14155550123"])]
     reason: Annotated[StrictStr, StringConstraints(strip_whitespace=True, max_length=500)] | None = None
+
+
+class BlockedCallerBody(ListedNumberBody):
+    """A number in E.164, or `anonymous` for all callers who show none, and why."""
+
+    e164: Annotated[
+        StrictStr, StringConstraints(pattern=rf"^(\+[1-9]\d{{1,14}}|{ANONYMOUS})$"), Field(examples=["+14155550123"])
+    ]
 
 
 @blueprint.get("/v1/do_not_call")
@@ -81,13 +90,13 @@ async def get_blocked_callers() -> Response:
 
 
 @blueprint.post("/v1/blocked_callers")
-@takes(ListedNumberBody)
+@takes(BlockedCallerBody)
 @gives(shapes.BlockedCaller, 200, "It was there.")
 @gives(shapes.BlockedCaller, 201)
 async def block_caller() -> Response:
     """201 with the entry, or 200 with the one that was there."""
-    body = await body_as(ListedNumberBody)
-    row, new = await _door().submit(BlockCaller(caller().org_id, body.e164, body.reason or None))
+    body = await body_as(BlockedCallerBody)
+    row, new = await _door().submit(BlockCaller(caller().org_id, caller_number(body.e164), body.reason or None))
     return answer(blocked_caller_object(row), 201 if new else 200)
 
 

@@ -17,14 +17,15 @@ from voice.live.briefing import spoken_language
 from voice.live.switchboard import RELAY_PATH, TICKET_PARAMETER, Switchboard
 
 RESUME_AFTER_SECONDS = (0, 2, 5)
-"""How long the carrier waits before it comes again, by how often it has: a process that restarts needs some seconds."""
+"""How long the carrier waits before it comes again, by how often a socket was lost: a process that restarts needs some
+seconds."""
 WHILE_DRAINING_SECONDS = 5
 
 
-async def first_words(call: Call, resumed: ResumeReason | None = None, resumes: int = 0) -> str:
+async def first_words(call: Call, resumed: ResumeReason | None = None, losses: int = 0) -> str:
     """TwiML that puts the agent on the line; where this server has no language model, a greeting.
 
-    `resumes`: how often the conversation has been taken up again before.
+    `losses`: how often the conversation has lost its socket before.
     """
     switchboard: Switchboard | None = current_app.extensions["switchboard"]
     if switchboard is None:
@@ -35,7 +36,7 @@ async def first_words(call: Call, resumed: ResumeReason | None = None, resumes: 
     async with database.read() as connection:
         row = await find_call(connection, call.org_id, call.id)
     assert row is not None
-    after = RESUME_AFTER_SECONDS[min(resumes, len(RESUME_AFTER_SECONDS) - 1)] if resumed else 0
+    after = RESUME_AFTER_SECONDS[min(losses, len(RESUME_AFTER_SECONDS) - 1)] if resumed else 0
     return twiml.converse(
         settings.public_base_url.replace("http", "ws", 1) + RELAY_PATH,
         f"{settings.public_base_url}/webhooks/twilio/calls/{quote(call.id)}/relay",

@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from quart import current_app
@@ -42,6 +42,7 @@ ANSWERS_PER_CALLER_AND_HOUR = 60
 KNOWN_NUMBERS = 10_000
 """Remembered at once; one that is forgotten is looked up again."""
 T = TypeVar("T")
+_NUMBER_LOST = ("invalid_from_number", "number_not_attached")
 REPLAYED_HEADER = "Idempotent-Replayed"
 _REFUSED_FIELD = {
     "agent_not_outbound": "agent_id",
@@ -85,6 +86,13 @@ class Quote:
     refusal: ApiError | None
 
 
+class _From(NamedTuple):
+    """The number that a call comes from; empty where there is none. `number_id`: its row, where it was looked for."""
+
+    e164: str
+    number_id: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Calls:
     """The service of one process."""
@@ -94,7 +102,7 @@ class Calls:
     outbox: Outbox
     settings: Settings
     policy: Policy
-    _oldest_numbers: dict[str, str] = field(default_factory=dict)
+    _oldest_numbers: dict[str, _From] = field(default_factory=dict)
     """By organisation."""
 
     async def place(
@@ -105,8 +113,8 @@ class Calls:
         Raises ApiError: 400 bad or refused number, 402 paused, 403 suspended, 409 unresolved or key reused, 502, 503.
         """
 
-        async def decide(from_number: str) -> Moved | Replayed | Paused | Rejected:
-            command = self._command(org_id, wanted, from_number, idempotency_key, body)
+        async def decide(number: _From) -> Moved | Replayed | Paused | Rejected:
+            command = self._command(org_id, wanted, number, idempotency_key, body)
             return await self.door.submit(command, droppable=True)
 
         result = await self._from_its_number(org_id, wanted, decide)
@@ -127,8 +135,8 @@ class Calls:
     async def quote(self, org_id: str, wanted: Wanted) -> Quote:
         """What placing this call would hold and could cost at most, and whether it would be placed. Dials nothing."""
 
-        async def decide(from_number: str) -> Call | Paused | Rejected:
-            return await self.door.submit(QuoteCall(self._command(org_id, wanted, from_number)))
+        async def decide(number: _From) -> Call | Paused | Rejected:
+            return await self.door.submit(QuoteCall(self._command(org_id, wanted, number)))
 
         try:
             result = await self._from_its_number(org_id, wanted, decide)
@@ -193,34 +201,38 @@ class Calls:
 
     # -- steps --------------------------------------------------------------------------------------------------------
 
-    async def _from_its_number(self, org_id: str, wanted: Wanted, decide: Callable[[str], Awaitable[T]]) -> T:
+    async def _from_its_number(self, org_id: str, wanted: Wanted, decide: Callable[[_From], Awaitable[T]]) -> T:
         """Decide for the number that the call comes from: the one asked for, its agent's, or the organisation's oldest.
-        Empty where there is none.
 
-        The oldest active number is the oldest until it is active no more, and then it is refused; so it is remembered.
+        A number that was looked for may be released or detached before the decision: then there is another look.
         """
         if wanted.from_number is not None:
-            return await decide(wanted.from_number)
-        if wanted.agent_id is not None:
-            return await decide(await self._one(PRIMARY_NUMBER, agent_id=wanted.agent_id, org_id=org_id))
-        if (known := self._oldest_numbers.get(org_id)) is not None:
-            result = await decide(known)
-            if not isinstance(result, Rejected) or result.code != "invalid_from_number":
-                return result
+            return await decide(_From(wanted.from_number))
+        result = await decide(await self._number_of(org_id, wanted.agent_id))
+        if isinstance(result, Rejected) and result.code in _NUMBER_LOST:
             self._oldest_numbers.pop(org_id, None)
+            result = await decide(await self._number_of(org_id, wanted.agent_id))
+        return result
+
+    async def _number_of(self, org_id: str, agent_id: str | None) -> _From:
+        """An active number, which is the oldest of its organisation until it is active no more, is remembered."""
+        if agent_id is not None:
+            return await self._one(PRIMARY_NUMBER, agent_id=agent_id, org_id=org_id)
+        if (known := self._oldest_numbers.get(org_id)) is not None:
+            return known
         found = await self._one(OLDEST_ACTIVE_NUMBER, org_id=org_id)
-        if found:
+        if found.number_id is not None:
             if len(self._oldest_numbers) >= KNOWN_NUMBERS:
                 del self._oldest_numbers[next(iter(self._oldest_numbers))]
             self._oldest_numbers[org_id] = found
-        return await decide(found)
+        return found
 
-    async def _one(self, query: Select[tuple[str]], **parameters: str) -> str:
+    async def _one(self, query: Select[tuple[str, str]], **parameters: str) -> _From:
         found = await self.database.look_up(query, **parameters)
-        return found[0]["e164"] if found else ""
+        return _From(found[0]["e164"], found[0]["id"]) if found else _From("")
 
     def _command(
-        self, org_id: str, wanted: Wanted, from_number: str, key: str | None = None, body: Any = None
+        self, org_id: str, wanted: Wanted, number: _From, key: str | None = None, body: Any = None
     ) -> CreateCall:
         try:
             region = check_number(wanted.to_number, self.settings.allowed_countries)
@@ -230,7 +242,8 @@ class Calls:
             call_id=new_id(),
             org_id=org_id,
             to_number=wanted.to_number,
-            from_number=from_number,
+            from_number=number.e164,
+            number_id=number.number_id,
             rate_milli_cents_per_minute=self.settings.rate_milli_cents_per_minute,
             default_max_duration_seconds=self.settings.max_call_duration_seconds,
             policy=self.policy,

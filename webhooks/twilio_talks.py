@@ -45,10 +45,11 @@ async def session_ended(call_id: str) -> Response:
     async with _database().read() as connection:
         resumes = await resumes_of(connection, call_id)
         has_spoken = any(said["role"] == "agent" and said["text"] for said in await talk_of(connection, call_id))
+    goes_on = call.hang_up_requested_at is None  # else it is about to end
     match after_session(status, form.get("HandoffData", "")[:4_000], resumes):
-        case Resume(reason) if call.hang_up_requested_at is None:  # else it is about to end
-            return twiml_answer(await first_words(call, reason, resumes))
-        case Transfer(number):
+        case Resume(reason) if goes_on:
+            return twiml_answer(await first_words(call, reason, resumes.get(ResumeReason.LOST, 0)))
+        case Transfer(number) if goes_on:
             return twiml_answer(await _transfer(call, number) or await first_words(call, ResumeReason.TRANSFER_FAILED))
         case _:
             is_machine = call.verdict in (AnsweredBy.MACHINE, AnsweredBy.FAX)  # on which we hang up unspoken
@@ -115,7 +116,7 @@ async def transferred(call_id: str) -> Response:
         return twiml_answer(twiml.hang_up())
     async with _database().read() as connection:
         said = await talk_of(connection, call_id)
-    if any(piece["source"] == TRANSFERRED for piece in said):
+    if call.hang_up_requested_at is not None or any(piece["source"] == TRANSFERRED for piece in said):
         return twiml_answer(twiml.hang_up())
     return twiml_answer(await first_words(call, ResumeReason.TRANSFER_FAILED))
 

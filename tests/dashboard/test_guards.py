@@ -204,3 +204,13 @@ async def test_only_what_is_the_same_for_everybody_is_packed(town: Town) -> None
         assert packed.text == plain.text
     for path in ("/billing", "/settings", "/login"):
         assert "Content-Encoding" not in (await dana.get(path)).headers
+
+
+async def test_callers_who_show_no_number_are_blocked_by_their_word_and_are_nobody_to_call(town: Town) -> None:
+    dana = await town.member("dana@example.com")
+    await dana.get("/blocked-callers")
+    assert (await dana.post("/blocked-callers", number="Anonymous", note="")).status_code == 303
+    assert "anonymous" in (await dana.get("/blocked-callers")).text.partition("<tbody>")[2]
+    assert (await dana.post("/blocked-callers/anonymous/remove")).status_code == 303
+    await dana.get("/do-not-call")
+    assert (await dana.post("/do-not-call", number="anonymous", note="")).status_code == 400

@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
+from config.door import Door
 from tests.servers import DOLLAR, Organisation, Server
 from tests.voice.test_agents import TEXTS, TOOLS, ask, bought, create, number_of
+from voice.create_call import CreateCall
+from voice.numbers.purchase import ReleaseNumber
 
 TO = "+14155550130"
 MINUTE_MILLI_CENTS = 5_000
@@ -88,6 +91,44 @@ async def test_without_an_agent_the_oldest_number_calls_and_when_it_is_released_
     assert (await calls_from())["from_number"] == second["e164"]
     await ask(org, "DELETE", f"/v1/numbers/{second['id']}")
     assert (await calls_from(expect=400))["code"] == "no_number"
+
+
+async def test_a_number_that_was_released_and_came_back_is_the_oldest_no_more(server: Server) -> None:
+    """Whether or not this process has placed a call from it before, or was told of any of it."""
+    org = await server.organisation(credit=20 * DOLLAR)
+    first, second = await number_of(org), await bought(server, org)
+    assert (await org.call("+14155550130"))["from_number"] == first["e164"]
+    await ask(org, "DELETE", f"/v1/numbers/{first['id']}")
+    await server.number(org, first["e164"])
+    assert (await org.call("+14155550131"))["from_number"] == second["e164"]
+
+
+async def test_a_number_that_was_released_and_went_to_somebody_else_calls_for_them_alone(server: Server) -> None:
+    org = await server.organisation(credit=20 * DOLLAR)
+    other = await server.organisation(credit=20 * DOLLAR, number=None)
+    first, second = await number_of(org), await bought(server, org)
+    assert (await org.call("+14155550130"))["from_number"] == first["e164"]
+    await ask(org, "DELETE", f"/v1/numbers/{first['id']}")
+    await server.number(other, first["e164"])
+    assert (await other.call("+14155550131"))["from_number"] == first["e164"]
+    assert (await org.call("+14155550132"))["from_number"] == second["e164"]
+
+
+async def test_a_number_released_while_a_call_is_being_placed_leaves_the_call_to_the_next(server: Server) -> None:
+    org = await server.organisation(credit=20 * DOLLAR)
+    first, second = await number_of(org), await bought(server, org)
+    submit, is_released = Door.submit, False
+
+    async def after_its_release(door: Door, command: Any, **how: Any) -> Any:
+        nonlocal is_released
+        if isinstance(command, CreateCall) and not is_released:
+            is_released = True
+            await submit(door, ReleaseNumber(first["id"], org.id))
+        return await submit(door, command, **how)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Door, "submit", after_its_release)
+        assert (await org.call("+14155550130"))["from_number"] == second["e164"]
 
 
 async def test_what_placing_a_call_answers_is_what_reading_it_answers(server: Server) -> None:

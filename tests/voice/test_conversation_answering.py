@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from tests.voice.rig import CHARACTER_MS, LAG_MS, Rig, Say, brief, call, fail, outbound, stall
+from tests.voice.rig import CHARACTER_MS, LAG_MS, Answer, Rig, Say, brief, call, fail, outbound, stall
 from voice.conversation.actions import SendDigits
 from voice.conversation.brief import CallBrief
 from voice.conversation.events import ModelFault, VerdictReceived
@@ -275,6 +275,35 @@ def test_once_a_person_is_known_to_listen_nothing_we_say_gives_way_to_what_follo
     rig.hear("Sam Smith, good morning.", wait=4_000)
     assert rig.said_at("visit.")
     assert not any(frame["preemptible"] for _, frame in rig.sent)
+
+
+@pytest.mark.parametrize("verdict", [None, "human"])
+@pytest.mark.parametrize("takes_ms", [100, 9_000])
+def test_while_a_mailbox_may_listen_what_is_said_before_a_tool_sounds_whole_before_the_answer(
+    takes_ms: int, verdict: str | None
+) -> None:
+    script = [call("look_up_order", {"order": "7"}, text=LONG), Say("It is on Tuesday at nine.")]
+    rig = Rig(script, outbound(**LEAVES), tools={"look_up_order": Answer(after=takes_ms)}).setup()
+    rig.hear("Smith residence.", wait=9_000)
+    rig.hear("What do you want?", wait=600)
+    if verdict is not None:
+        rig.take(VerdictReceived(verdict))
+    rig.wait(20_000)
+    answers = [segment for segment in rig.segments() if segment.source == "reply"]
+    assert [(answer.text, answer.cut_text) for answer in answers] == [(LONG, None), ("It is on Tuesday at nine.", None)]
+    assert len(rig.requests) == 2
+
+
+def test_a_filler_gives_way_to_the_answer_also_while_a_mailbox_may_listen() -> None:
+    script = [Say("I see."), call("look_up_order", {"order": "7"}), Say("It is on Tuesday at nine.")]
+    rig = Rig(script, outbound(**LEAVES), tools={"look_up_order": Answer(after=1_700)}).setup()
+    rig.hear("Smith residence.", wait=9_000)
+    rig.hear("What do you want?", wait=4_000)
+    asked_at = rig.t
+    rig.hear("When is it?", wait=6_000)
+    [filler_at] = rig.said_at("One moment.")
+    [answered_at] = [t for t in rig.said_at("It") if t > asked_at]
+    assert answered_at - filler_at < LAG_MS + CHARACTER_MS * len("One moment.")
 
 
 def test_a_noise_over_a_greeting_that_may_give_way_to_a_message_does_not_lose_its_rest() -> None:

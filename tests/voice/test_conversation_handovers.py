@@ -74,6 +74,20 @@ def test_a_write_is_not_repeated_by_another_process(after: int, code: str | None
     assert result.get("error", {}).get("code") == code
 
 
+@pytest.mark.parametrize("lost_after", [600, 2_300])
+def test_a_question_whose_tool_was_asked_when_the_call_changed_hands_is_answered(lost_after: int) -> None:
+    look_up = call("look_up_order", {"order": "7"}, text="Let me look.")
+    rig = greeted(look_up, stall(), tools={"look_up_order": Answer(after=1_500)})
+    rig.hear("Where is order seven?", wait=lost_after)
+    rig.take(SocketLost())
+    other = taken_over(rig, Say("It has shipped."))
+    other.setup(ResumeReason.LOST)
+    other.wait(3_000)
+    assert other.said_at("shipped.")
+    [told] = [json.loads(content) for role, content in other.history() if role == "tool"]
+    assert told["ok"] or told["error"]["retryable"]
+
+
 def test_the_time_that_a_machines_call_may_last_does_not_begin_again_in_another_process() -> None:
     rig = Rig([Say("I see. Please go on.")], brief=outbound()).setup()
     rig.hear("Say your name and the reason for your call.", wait=9_000)
@@ -90,6 +104,46 @@ def test_the_time_that_a_machines_call_may_last_does_not_begin_again_in_another_
     assert [at - began for at in other.said_at("our time is up")] == [49_000]
     assert other.ended_at is not None
     assert other.ended_at - began <= 59_000
+
+
+def test_a_screening_robot_is_not_hung_up_on_by_another_process() -> None:
+    rig = Rig([Say("It is about a visit.")], brief=outbound()).setup()
+    rig.hear("Say your name and the reason for your call.", wait=9_000)
+    rig.take(SocketLost())
+    other = taken_over(rig, Say("It is about a visit."))
+    other.setup(ResumeReason.LOST)
+    other.take(VerdictReceived("machine_start", ago_ms=6_000))
+    other.wait(15_000)
+    assert other.handoff is None
+    assert other.spoken() == ""
+    other.hear("Hello?", wait=8_000)
+    assert other.said_at("Am I speaking with Sam?")
+
+
+def test_a_screening_robot_that_falls_silent_is_left_by_another_process_when_its_time_is_over() -> None:
+    rig = Rig([Say("It is about a visit.")], brief=outbound()).setup()
+    rig.hear("Say your name and the reason for your call.", wait=60_000)
+    rig.take(SocketLost())
+    other = taken_over(rig, Say("It is about a visit."))
+    other.setup(ResumeReason.LOST)
+    other.wait(60_000)
+    assert other.handoff == {"reason": "machine_limit"}
+
+
+def test_a_queue_behind_a_menu_is_waited_in_by_another_process_and_whoever_answers_is_greeted() -> None:
+    rig = Rig([call("press_keys", {"digits": "2"})], brief=outbound()).setup()
+    rig.hear("For sales, press 1. For support, press 2.", wait=4_000)
+    rig.hear("Your call is very important to us, please stay on the line.", wait=30_000)
+    rig.take(SocketLost())
+    other = taken_over(rig, Say("All right."))
+    other.setup(ResumeReason.DRAIN)
+    for _ in range(3):
+        other.wait(30_000)
+        other.hear("Your call is very important to us, please stay on the line.")
+    assert other.spoken() == ""
+    assert other.handoff is None
+    other.hear("Support, this is Kim.", wait=6_000)
+    assert other.said_at("Am I speaking with Sam?")
 
 
 def test_a_message_that_another_process_had_begun_is_said_again_from_its_beginning() -> None:
@@ -221,25 +275,42 @@ def test_a_stalled_turn_does_not_survive_the_socket() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "handoff", "resumes", "then"),
+    ("status", "handoff", "then"),
     [
-        ("completed", "", 0, HangUp("completed")),
-        ("ended", '{"reason": "end_call"}', 0, HangUp("end_call")),
-        ("ended", '{"reason": "transfer", "number": "+14155550177"}', 0, Transfer("+14155550177")),
-        ("ended", '{"reason": "transfer"}', 0, HangUp("transfer")),
-        ("ended", '{"reason": "drain"}', 2, Resume(ResumeReason.DRAIN)),
-        ("ended", '{"reason": "drain"}', 3, HangUp("too_many_resumes")),
-        ("ended", "no json", 0, HangUp("ended")),
-        ("ended", "[]", 0, HangUp("ended")),
-        ("ended", "", 0, HangUp("ended")),
-        ("failed", "", 0, Resume(ResumeReason.LOST)),
-        ("failed", "", 2, Resume(ResumeReason.LOST)),
-        ("failed", "", 3, HangUp("too_many_resumes")),
-        ("failed", '{"reason": "transfer", "number": "+14155550177"}', 0, Resume(ResumeReason.LOST)),
+        ("completed", "", HangUp("completed")),
+        ("ended", '{"reason": "end_call"}', HangUp("end_call")),
+        ("ended", '{"reason": "transfer", "number": "+14155550177"}', Transfer("+14155550177")),
+        ("ended", '{"reason": "transfer"}', HangUp("transfer")),
+        ("ended", '{"reason": "drain"}', Resume(ResumeReason.DRAIN)),
+        ("ended", "no json", HangUp("ended")),
+        ("ended", "[]", HangUp("ended")),
+        ("ended", "", HangUp("ended")),
+        ("failed", "", Resume(ResumeReason.LOST)),
+        ("failed", '{"reason": "transfer", "number": "+14155550177"}', Resume(ResumeReason.LOST)),
     ],
 )
-def test_what_follows_a_session(status: str, handoff: str, resumes: int, then: object) -> None:
-    assert after_session(status, handoff, resumes) == then
+def test_what_follows_a_session(status: str, handoff: str, then: object) -> None:
+    assert after_session(status, handoff, {}) == then
+
+
+LOST, DRAIN = ResumeReason.LOST, ResumeReason.DRAIN
+
+
+@pytest.mark.parametrize(
+    ("before", "lost", "handed_over"),
+    [
+        ({LOST: 2}, Resume(LOST), Resume(DRAIN)),
+        ({LOST: 3}, HangUp("too_many_resumes"), Resume(DRAIN)),
+        ({DRAIN: 19, LOST: 2}, Resume(LOST), Resume(DRAIN)),
+        ({DRAIN: 20}, Resume(LOST), HangUp("too_many_resumes")),
+        ({ResumeReason.TRANSFER_FAILED: 30}, Resume(LOST), Resume(DRAIN)),
+    ],
+)
+def test_planned_handovers_and_lost_sockets_end_a_call_each_by_their_own_count(
+    before: dict[ResumeReason, int], lost: object, handed_over: object
+) -> None:
+    assert after_session("failed", "", before) == lost
+    assert after_session("ended", '{"reason": "drain"}', before) == handed_over
 
 
 # tools as customers write them

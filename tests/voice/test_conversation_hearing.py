@@ -251,6 +251,49 @@ def test_other_opting_out_blocks_nothing(words: str) -> None:
     assert rig.refused_numbers == []
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "You guys never call me back!",
+        "Why do they never call us?",
+        "I don't call here very often.",
+        "If you don't call me by Friday I will come in.",
+        "Please don't call me in the morning.",
+        "Don't call me unless it is ready.",
+        "Don't call me this early.",
+        "Can you take me off the waiting list?",
+        "Please remove us from the guest list.",
+        "Take me off this email list.",
+    ],
+)
+def test_who_complains_of_too_few_calls_or_speaks_of_another_list_is_not_hung_up_on(words: str) -> None:
+    rig = greeted(Say("I am sorry to hear that."))
+    rig.hear(words, wait=3_000)
+    assert rig.refused_numbers == []
+    assert rig.handoff is None
+    assert rig.said_at("sorry")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Don’t call me.",
+        "Please don't call me back.",
+        "You never call me again, understood?",
+        "I told you, do not call us anymore.",
+        "Don't call me at this number.",
+        "Don't ever call here!",
+        "Take me off your damn calling list.",
+        "Remove my name from all lists.",
+        "Get me off this list.",
+    ],
+)
+def test_who_wants_no_more_calls_is_believed_in_other_words_too(words: str) -> None:
+    rig = greeted()
+    rig.hear(words, wait=1_000)
+    assert [entry.reason for _, entry in rig.refused_numbers] == ["stop_request"]
+
+
 @pytest.mark.parametrize("caller", ["", "Anonymous", "sip:somebody@example.com", "266696687"])
 def test_who_withholds_their_number_is_promised_no_call_and_stored_nowhere(caller: str) -> None:
     rig = Rig(brief=brief(from_number=caller)).setup()
@@ -271,6 +314,7 @@ def test_asking_whether_it_is_the_wrong_number_or_to_call_later_blocks_nothing()
     rig = Rig(brief=outbound()).setup()
     rig.hear("Hello?", wait=8_000)
     rig.hear("Is this the wrong number?", wait=3_000)
+    rig.hear("You have the wrong number on file for my insurance.", wait=3_000)
     rig.hear("Please don't call me before noon.", wait=3_000)
     assert rig.refused_numbers == []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.voice.rig import START, Answer, Rig, Say, brief, call, outbound, stall
-from voice.conversation.events import DrainRequested, ResumeReason, SetupReceived, SocketLost
+from voice.conversation.events import DrainRequested, ResumeReason, SetupReceived, SocketLost, VerdictReceived
 
 
 def greeted(*script: Say, **options: object) -> Rig:
@@ -161,6 +161,25 @@ def test_somebody_who_begins_to_speak_in_the_window_is_heard_out() -> None:
     assert rig.said_at("Of")
 
 
+def test_the_goodbye_to_who_wants_no_calls_is_not_cut_by_the_end_of_an_earlier_one() -> None:
+    rig = greeted(call("end_call", text="Goodbye."))
+    rig.hear("That is all.", wait=2_500)
+    rig.hear("And stop calling me!", wait=15_000)
+    assert rig.handoff == {"reason": "do_not_call"}
+    assert rig.cut_by_end == ""
+
+
+def test_a_message_is_not_cut_by_the_end_of_a_goodbye_before_it() -> None:
+    brief = outbound(voicemail_action="leave_message", voicemail_message="Please call us back about your visit.")
+    rig = Rig([call("end_call", text="Goodbye.")], brief).setup()
+    rig.hear("Smith residence.", wait=8_000)
+    rig.hear("Talk to the box.", wait=2_500)
+    rig.take(VerdictReceived("machine_end_beep"))
+    rig.wait(20_000)
+    assert rig.handoff == {"reason": "voicemail_left"}
+    assert rig.cut_by_end == ""
+
+
 def test_a_second_goodbye_cannot_be_interrupted() -> None:
     rig = greeted(call("end_call"), call("end_call"))
     rig.hear("That is all.", wait=2_000)
@@ -174,6 +193,81 @@ def test_a_transfer_is_announced_and_handed_over_when_it_was_heard() -> None:
     assert rig.handoff is None
     rig.wait(3_000)
     assert rig.handoff == {"reason": "transfer", "number": "+14155550177"}
+
+
+ANNOUNCED = call("transfer_call", text="I'll connect you with Kim now, please hold the line for a moment.")
+DESK = "+14155550177"
+
+
+@pytest.mark.parametrize("words", ["No, wait!", "Hold on, I have another question.", "Actually, never mind."])
+def test_a_caller_who_takes_it_back_while_the_transfer_is_announced_is_not_transferred(words: str) -> None:
+    rig = greeted(ANNOUNCED, Say("Of course, what is it?"), transfer_number=DESK)
+    rig.hear("Let me talk to a human.", wait=2_000)
+    rig.hear(words, wait=20_000)
+    assert rig.handoff is None
+    assert rig.said_at("course,")
+    assert ("user", words) in rig.history()
+
+
+def test_who_cuts_the_announcement_of_a_transfer_short_is_heard_before_it_is_made() -> None:
+    rig = greeted(ANNOUNCED, Say("Of course, what is it?"), transfer_number=DESK)
+    rig.hear("Let me talk to a human.", wait=2_000)
+    rig.interrupt()
+    rig.wait(3_000)
+    rig.client("off")
+    rig.wait(700)
+    assert rig.handoff is None
+    rig.hear("No, wait! What does it cost?", wait=8_000)
+    assert rig.handoff is None
+    assert rig.said_at("course,")
+
+
+def test_who_speaks_at_the_end_of_the_announcement_of_a_transfer_is_heard_before_it_is_made() -> None:
+    rig = greeted(call("transfer_call", text="One moment."), Say("Of course."), transfer_number=DESK)
+    rig.hear("Let me talk to a human.", wait=600)
+    rig.client("on")
+    rig.wait(4_000)
+    rig.client("off")
+    rig.hear("No, not yet, please.", wait=5_000)
+    assert rig.handoff is None
+
+
+def test_a_noise_over_the_announcement_of_a_transfer_only_puts_it_off() -> None:
+    rig = greeted(ANNOUNCED, transfer_number=DESK)
+    rig.hear("Let me talk to a human.", wait=2_000)
+    rig.interrupt()
+    rig.wait(300)
+    rig.client("off")
+    rig.wait(4_500)
+    assert rig.handoff == {"reason": "transfer", "number": DESK}
+
+
+@pytest.mark.parametrize("words", ["Okay.", "Great, thank you.", "Yes, please do.", "Thanks, bye!"])
+def test_who_agrees_to_a_transfer_is_transferred(words: str) -> None:
+    rig = greeted(ANNOUNCED, Say("What?"), transfer_number=DESK)
+    rig.hear("Let me talk to a human.", wait=2_000)
+    rig.interrupt()
+    rig.client("off")
+    rig.hear(words, wait=5_000)
+    assert rig.handoff == {"reason": "transfer", "number": DESK}
+    assert len(rig.requests) == 1
+
+
+def test_a_key_does_not_call_a_transfer_off() -> None:
+    rig = greeted(ANNOUNCED, Say("What?"), transfer_number=DESK)
+    rig.hear("Let me talk to a human.", wait=2_000)
+    rig.frame(type="dtmf", digit="0")
+    rig.wait(8_000)
+    assert rig.handoff == {"reason": "transfer", "number": DESK}
+
+
+def test_who_takes_a_transfer_back_may_have_it_later_and_still_answers_a_goodbye() -> None:
+    rig = greeted(ANNOUNCED, Say("Sure."), call("end_call", text="Goodbye."), ANNOUNCED, transfer_number=DESK)
+    rig.hear("Let me talk to a human.", wait=2_000)
+    rig.hear("No, wait!", wait=8_000)
+    rig.hear("That was all.", wait=2_500)
+    rig.hear("Oh, do connect me after all.", wait=12_000)
+    assert rig.handoff == {"reason": "transfer", "number": DESK}
 
 
 def test_a_transfer_is_not_offered_without_a_number() -> None:
@@ -224,6 +318,32 @@ def test_a_drain_of_an_idle_call_is_immediate_and_of_a_busy_one_by_its_deadline(
     busy.take(DrainRequested(busy.now + 500))
     busy.wait(600)
     assert busy.handoff == {"reason": "drain"}
+
+
+@pytest.mark.parametrize(
+    ("last", "handoff"),
+    [
+        (call("transfer_call", text="One two three four five."), {"reason": "transfer", "number": DESK}),
+        (call("end_call", text="One two three four five."), {"reason": "end_call"}),
+    ],
+)
+def test_a_drain_that_cannot_wait_for_the_last_words_keeps_how_the_call_was_to_end(
+    last: Say, handoff: dict[str, str]
+) -> None:
+    rig = greeted(last, transfer_number=DESK)
+    rig.hear("Let me talk to a human.", wait=1_000)
+    rig.take(DrainRequested(rig.now + 200))
+    rig.wait(300)
+    assert rig.handoff == handoff
+
+
+def test_a_drain_in_the_middle_of_a_message_leaves_it_to_the_next_process_to_say_it_whole() -> None:
+    rig = Rig(brief=outbound(voicemail_action="leave_message", voicemail_message="Please call.")).setup()
+    rig.take(VerdictReceived("machine_end_beep"))
+    rig.wait(2_000)
+    rig.take(DrainRequested(rig.now + 200))
+    rig.wait(300)
+    assert rig.handoff == {"reason": "drain"}
 
 
 def test_a_resumed_call_says_the_unheard_rest() -> None:

@@ -127,6 +127,19 @@ async def test_a_blocked_caller_is_rejected_until_taken_off_the_list(server: Ser
     assert "<Reject" not in await rings(server, 3)
 
 
+@pytest.mark.parametrize("entered", ["anonymous", "+266696687"])
+async def test_callers_who_show_no_number_can_be_blocked_and_nobody_else_is(server: Server, entered: str) -> None:
+    org = await server.organisation(credit=50 * DOLLAR)
+    blocked = await ask(org, "POST", "/v1/blocked_callers", {"e164": entered}, expect=201)
+    assert blocked["e164"] == "anonymous"
+    for sid, shown in enumerate(("", "Restricted", "+266696687", "+86282452253")):
+        assert REJECTED in await rings(server, sid, caller=shown)
+    assert (await newest_call(org))["error_code"] == "caller_blocked"
+    assert "<Reject" not in await rings(server, 10)
+    await ask(org, "DELETE", "/v1/blocked_callers/anonymous")
+    assert "<Reject" not in await rings(server, 11, caller="+266696687")
+
+
 async def test_a_caller_is_answered_only_so_often_in_an_hour(sqlite_server: Server) -> None:
     server = sqlite_server
     org = await server.organisation(credit=500 * DOLLAR)

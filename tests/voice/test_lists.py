@@ -63,6 +63,11 @@ async def test_a_wrong_entry_is_refused(sqlite_server: Server, path: str, body: 
     assert (await org.get(path))["data"] == []
 
 
+async def test_callers_who_show_no_number_are_nobody_to_call(sqlite_server: Server) -> None:
+    org = await sqlite_server.organisation()
+    assert (await ask(org, "POST", "/v1/do_not_call", {"e164": "anonymous"}, expect=400))["field"] == "e164"
+
+
 async def test_nobody_on_the_list_is_called(server: Server) -> None:
     org = await server.organisation(credit=5_000_000)
     await ask(org, "POST", "/v1/do_not_call", {"e164": TO}, expect=201)

@@ -23,6 +23,7 @@ from tests.servers import (
     until,
 )
 from tests.voice.stage import PACE, TO, Sockets, Stage, close_code, hears, stage
+from voice.carrier import Carrier, CarrierUnavailable
 from voice.live.relay import SUPERSEDED
 
 PERSON = "+14155550170"
@@ -108,6 +109,44 @@ async def test_that_nobody_took_a_transfer_is_said_though_sockets_are_lost_befor
     assert sum("nobody could take your call" in line for line in await on.spoken(call)) <= 2
 
 
+async def _lost(*of: Any, **how: Any) -> None:
+    raise CarrierUnavailable("the request was lost")
+
+
+async def test_nobody_is_rung_for_a_call_that_is_to_be_hung_up(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Carrier, "hang_up", _lost)
+    agent = await on.agent(transfer_number=PERSON)
+    sockets = on.sockets()
+    on.script()
+    call = await on.org.call(TO, agent_id=agent)
+    async with sockets.open(await sockets.session()) as socket:
+        await socket.send_json(_prompt("Hello?"))
+        await hears(socket, "Is this a good moment?")
+    await on.org.api.post(f"/v1/calls/{call['id']}/hangup")
+    sockets.end("ended", f'{{"reason": "transfer", "number": "{PERSON}"}}')
+    await on.over(call)
+    assert not [child for child in on.network.calls.values() if child.direction == "outbound-dial"]
+
+
+async def test_who_is_hung_up_on_while_a_transfer_rings_does_not_come_back_to_the_agent(
+    on: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Carrier, "hang_up", _lost)
+    agent = await on.agent(transfer_number=PERSON)
+    sockets = on.sockets()
+    on.script()
+    on.script("no-answer", to=PERSON)
+    call = await on.org.call(TO, agent_id=agent)
+    async with sockets.open(await sockets.session()) as socket:
+        await socket.send_json(_prompt("Hello?"))
+        await hears(socket, "Is this a good moment?")
+    sockets.end("ended", f'{{"reason": "transfer", "number": "{PERSON}"}}')
+    await until(lambda: any(each.direction == "outbound-dial" for each in on.network.calls.values()), "the transfer")
+    await on.org.api.post(f"/v1/calls/{call['id']}/hangup")
+    over = await on.over(call)  # which an agent connected again would keep up
+    assert (over["status"], over["hangup_cause"]) == ("completed", "customer")
+
+
 # -- to another socket ------------------------------------------------------------------------------------------------
 
 
@@ -133,6 +172,50 @@ async def test_a_conversation_goes_on_after_its_socket_was_lost(on: Stage) -> No
     assert [line for line in said if line.startswith("person:")][-1] == "person: No, that's all. Bye."
     assert call["billing_reason"] == "billed"
     await on.clean()
+
+
+async def test_a_conversation_goes_on_through_more_planned_handovers_than_sockets_may_be_lost(on: Stage) -> None:
+    sockets = on.sockets()
+    on.script()
+    call = await on.org.call(TO)
+    async with sockets.open(await sockets.session()) as socket:
+        await socket.send_json(_prompt("Hello?"))
+        await hears(socket, "Is this a good moment?")
+    for _ in range(5):
+        sockets.end("ended", '{"reason": "drain"}')
+        await sockets.session()
+    for _ in range(3):
+        sockets.end()
+        session = await sockets.session()
+    async with sockets.open(session) as socket:
+        await socket.send_json(_prompt("Is there anything I should know?"))
+        await hears(socket, "anything else")
+    sockets.end()
+    await on.over(call)
+
+
+async def test_a_process_that_stops_waits_in_peace_for_carriers_to_close_what_has_ended(
+    on: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, wait = 0, asyncio.wait
+
+    async def counted(*tasks: Any, **how: Any) -> Any:
+        nonlocal waits
+        waits += 1
+        return await wait(*tasks, **how)
+
+    sockets = on.sockets()
+    on.script()
+    call = await on.org.call(TO)
+    async with sockets.open(await sockets.session()) as socket:
+        await socket.send_json(_prompt("Hello?"))
+        await hears(socket, "Is this a good moment?")
+        monkeypatch.setattr(asyncio, "wait", counted)
+        await on.switchboard.drain()  # nobody reads the socket, so it stays open for a while
+        monkeypatch.undo()
+    assert waits < 1_000
+    await on.org.api.post(f"/v1/calls/{call['id']}/hangup")
+    sockets.end("completed")
 
 
 async def test_a_machine_verdict_that_came_before_the_socket_is_known_to_the_conversation(on: Stage) -> None:

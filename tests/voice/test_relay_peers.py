@@ -15,6 +15,7 @@ from simulator.relay import RelaySession
 from tests.servers import until
 from tests.voice.stage import TO, Sockets, Stage, close_code, hears, stage
 from voice.live.relay import FLOODED, NOT_A_RELAY, REFUSED, SUPERSEDED
+from voice.live.switchboard import Switchboard
 
 GREETING = "This is an AI assistant."
 
@@ -37,6 +38,25 @@ def hang_up(on: Stage, session: RelaySession) -> None:
 
 def prompt(text: str) -> dict[str, Any]:
     return {"type": "prompt", "voicePrompt": text, "lang": "en-US", "last": True}
+
+
+async def test_a_socket_that_is_lost_while_its_conversation_begins_leaves_none_behind(
+    on: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_begun, stays = asyncio.Event(), asyncio.Event()
+
+    async def look(switchboard: Switchboard, call_ids: list[str]) -> None:
+        has_begun.set()
+        await stays.wait()
+
+    monkeypatch.setattr(Switchboard, "_look_for_verdicts", look)
+    sockets = on.sockets()
+    session = await rings(on, sockets)
+    async with sockets.open(session):
+        await has_begun.wait()
+    await until(lambda: on.switchboard.count == 0, "the conversation to be put away")
+    hang_up(on, session)
+    sockets.end("completed")
 
 
 @pytest.mark.parametrize("signature", [None, "", "nonsense", "c2hhMSBvZiBub3RoaW5nIGF0IGFsbA=="])

@@ -247,7 +247,7 @@ _attached = and_(
     agent_numbers.c.removed_at.is_(None),
 )
 PRIMARY_NUMBER = (
-    select(numbers.c.e164)
+    select(numbers.c.e164, numbers.c.id)
     .select_from(agents)
     .join(numbers, and_(numbers.c.org_id == agents.c.org_id, numbers.c.status == "active"))
     .outerjoin(agent_numbers, _attached)

@@ -61,9 +61,9 @@ def say_goodbye(c: Conversation, now: int, reason: str, text: str = "", said: Ut
 
 
 def end_after(c: Conversation, handoff: Mapping[str, str], said: Utterance | None, *, is_message: bool = False) -> None:
-    """End as soon as `said` has sounded, without listening for an answer."""
+    """End as soon as `said` has sounded, without listening for an answer. A transfer may be taken back till then."""
     c.rest = None
-    c.ending = Ending(handoff, said, 0, is_message=is_message)
+    c.ending = Ending(handoff, said, 0, can_be_reprieved=not is_message, is_message=is_message)
 
 
 def end_now(c: Conversation, now: int, reason: str, **more: str) -> None:
@@ -86,30 +86,37 @@ def progress(c: Conversation, now: int) -> None:
     ending = c.ending
     if ending is None or ending.is_listening or (ending.utterance in c.queue):
         return
-    if ending.listen_ms == 0:
+    if ending.listen_ms == 0 and not _awaits_words(c, now, ending):
         _leave(c, now, ending)
     else:
         ending.is_listening = True
-        c.wake(Timer.LISTEN, now + ending.listen_ms)
+        c.wake(Timer.LISTEN, now + LISTEN_MS)
+
+
+def _awaits_words(c: Conversation, now: int, ending: Ending) -> bool:
+    """Somebody has cut in, or is just speaking, and may be taking back what was announced."""
+    is_cut = ending.utterance is not None and ending.utterance.is_cut
+    return ending.can_be_reprieved and (is_cut or c.hears_somebody(now))
 
 
 def on_listen_timer(c: Conversation, now: int) -> None:
     """Nobody objected. Somebody who is speaking is heard out, once."""
     ending = c.ending
-    if ending is None:
+    if ending is None or not ending.is_listening:  # another one has taken its place
         return
-    if ending.can_be_reprieved and c.floor.client:
+    if ending.can_be_reprieved and c.hears_somebody(now):
         c.wake(Timer.LISTEN, now + LISTEN_MS)
         return
     _leave(c, now, ending)
 
 
 def reprieve(c: Conversation) -> bool:
-    """The other side still has something to say: go on, but only once in a call."""
+    """The other side still has something to say: go on, after a goodbye only once in a call."""
     if c.ending is None or not c.ending.can_be_reprieved:
         return False
+    if not c.ending.is_transfer:
+        c.was_reprieved = True
     c.ending = None
-    c.was_reprieved = True
     c.calm(Timer.LISTEN)
     return True
 

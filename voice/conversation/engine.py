@@ -1,7 +1,7 @@
 """The door to a conversation: every event and every timer finds its handler here.
 
-Invariant: after each event the level-triggered rules (endings, fillers, silence, draining, summaries) are settled,
-so that no handler has to remember them.
+Invariant: after each event the level-triggered rules (endings, follow-ups, fillers, silence, draining, summaries) are
+settled, so that no handler has to remember them.
 """
 
 from __future__ import annotations
@@ -140,11 +140,11 @@ def _resume(c: Conversation, reason: ResumeReason, now: int) -> None:
             voicemail.deliver(c, now)
         else:
             ending.end_now(c, now, "voicemail")
-    elif not c.is_greeted:
-        answering.greet(c, now)
     elif c.is_holding:
         silence.hold(c, now)
-    elif c.memory.last_word_is_the_callers():
+    elif not c.is_greeted:
+        answering.greet(c, now)
+    elif c.memory.awaits_an_answer():
         turns.start_turn(c, now)
     elif c.rest is not None and c.rest.is_complete:
         hearing.on_rest_timer(c, now)
@@ -173,6 +173,7 @@ def _settle(c: Conversation, now: int) -> None:
     ending.progress(c, now)
     if c.is_over:
         return
+    toolruns.settle_follow_up(c, now)
     silence.settle_filler(c)
     silence.settle_silence(c, now)
     turns.settle_summary(c)
@@ -181,7 +182,11 @@ def _settle(c: Conversation, now: int) -> None:
 
 
 def _on_drain_timer(c: Conversation, now: int) -> None:
-    ending.end_now(c, now, "drain")
+    """The next process does not know that the call was about to end, or to be transferred; a message it says again."""
+    if c.ending is not None and not c.ending.is_message:
+        ending.end_now(c, now, **c.ending.handoff)
+    else:
+        ending.end_now(c, now, "drain")
 
 
 def _on_client_flag_timer(c: Conversation, now: int) -> None:

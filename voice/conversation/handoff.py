@@ -6,11 +6,16 @@ Invariant: a call whose agent is gone is either resumed, transferred or hung up;
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from voice.conversation.events import ResumeReason
 
-MAX_RESUMES = 3
+MAX_RESUMES = {
+    ResumeReason.LOST: 3,
+    # Nothing went wrong in these, and a release may move a call from process to process; yet no loop goes on for ever.
+    ResumeReason.DRAIN: 20,
+}
 SHORTEST_TRANSFER_SECONDS = 30
 
 
@@ -31,10 +36,12 @@ class Resume:
     reason: ResumeReason
 
 
-def after_session(session_status: str, handoff_data: str, resumes: int) -> HangUp | Transfer | Resume:
+def after_session(
+    session_status: str, handoff_data: str, resumes: Mapping[ResumeReason, int]
+) -> HangUp | Transfer | Resume:
     """`session_status`: ended (by us), failed (the socket was lost) or completed (the caller hung up).
 
-    `resumes` is how often this call has been resumed before.
+    `resumes` is how often this call has been resumed before, by reason.
     """
     if session_status == "completed":
         return HangUp("completed")
@@ -44,9 +51,8 @@ def after_session(session_status: str, handoff_data: str, resumes: int) -> HangU
         return Transfer(handoff["number"])
     if session_status == "ended" and reason != "drain":
         return HangUp(reason or "ended")
-    if resumes >= MAX_RESUMES:
-        return HangUp("too_many_resumes")
-    return Resume(ResumeReason.DRAIN if session_status == "ended" else ResumeReason.LOST)
+    why = ResumeReason.DRAIN if session_status == "ended" else ResumeReason.LOST
+    return Resume(why) if resumes.get(why, 0) < MAX_RESUMES[why] else HangUp("too_many_resumes")
 
 
 def transfer_seconds(max_duration_seconds: int, answered_at: int | None, now: int) -> int | None:

@@ -17,6 +17,7 @@ from voice.conversation.listening import (
     is_hold_noise,
     is_wrong_number,
     near_equal,
+    says_yes,
     wants_no_calls,
     who_speaks,
     words_of,
@@ -42,7 +43,7 @@ def on_prompt(c: Conversation, event: PromptReceived, now: int) -> None:
         if c.floor.client:
             c.wake(Timer.CLIENT_FLAG, now + CLIENT_FLAG_MS)
         return
-    text = " ".join(event.text[:MAX_PROMPT_CHARACTERS].split())
+    text = " ".join(event.text[:MAX_PROMPT_CHARACTERS].replace("’", "'").split())
     if not letters_of(text):
         return  # music, or nothing
     c.silences = 0
@@ -105,8 +106,11 @@ def _on_words(c: Conversation, text: str, now: int) -> None:
 
 
 def _agrees_to_end(c: Conversation, text: str) -> bool:
-    """ "Okay" to a goodbye that the model has said. To "I can't hear you" it is an answer, and after a question too."""
+    """ "Okay" to a transfer, or to a goodbye that the model has said. To "I can't hear you" it is an answer, and after
+    a question too."""
     assert c.ending is not None
+    if c.ending.is_transfer:
+        return is_backchannel(text) or says_yes(text, ())
     said = c.ending.utterance
     is_asked = said is not None and said.spoken.sent.rstrip().endswith("?")
     return c.ending.handoff["reason"] == "end_call" and not is_asked and is_backchannel(text)
@@ -249,7 +253,7 @@ def on_digits_timer(c: Conversation, now: int) -> None:
     digits, c.digits = c.digits, ""
     c.calm(Timer.DIGITS)
     _store(c, digits, now, source="dtmf")
-    if c.ending is not None and not ending.reprieve(c):
+    if c.ending is not None and (c.ending.is_transfer or not ending.reprieve(c)):
         return
     silence.stop_holding(c)
     take_turn(c, f"[pressed keys: {digits}]", now)

@@ -188,12 +188,20 @@ _ROBOT_QUESTION = _any(
     r"(robot|bot|machine|computer|ai|a\.i\.|human|real person|person|recording)\b",
     r"\b(eres|es usted|es esto|hablo con) (\w+ ){0,2}(robot|máquina|persona|ia|humano)\b",
 )
+# "You never call me back" is said by somebody who would like to be called.
+_NOBODY_SAYS = "".join(rf"(?<!\b{who} )" for who in ("i", "you", "we", "they", "guys", "people"))
+_NOT_THEN = (
+    r"(?! (back )?((at|on)(?! (this|my|our) (number|phone|line)\b)|before|after|until|till|in|during|when|while|unless"
+    r"|if|by|between|so|too|this (early|late|week|month)|today|tonight|tomorrow|yet|later|early|late|right now)\b)"
+)
+_SUCH_A = r"((?!wait|guest|standby|stand-by|cancellation|booking|appointment|delivery|e-?mail)\w+ ){0,2}"
 _STOP_CALLING = _any(
     r"\b(stop|quit) (calling|phoning|ringing|contacting)\b",
-    r"\b(do not|don't|dont|never) (ever )?(call|phone|ring|contact) (me|us|here|this)\b"
-    r"(?! (back )?(before|after|until|at|on|tomorrow|today|yet|later))",
+    rf"{_NOBODY_SAYS}\b(do not|don't|dont|never) (ever )?(call|phone|ring|contact) (me|us|here|this)\b{_NOT_THEN}",
+    r"\b(do not|don't|dont|never) (ever )?(call|phone|ring|contact) (me|us|here|this number) (back )?"
+    r"(again|anymore|any more)\b",
     r"\b(take|remove|delete) (me|us|my (phone )?(name|number)|this number) (off|from) "
-    r"((of )?(your|the|this|all) )?(\w+ )?(list|lists|database|system|records|files)\b",
+    rf"((of )?(your|the|this|all) )?{_SUCH_A}(list|lists|database|system|records|files)\b",
     r"\b(remove|delete) my (phone )?number\b",
     r"\b(do not|don't|dont|never) (ever )?(call|phone|ring|contact) (back )?again\b"
     r"(?! (before|after|until|at|on|tomorrow|today|later|to))",
@@ -201,7 +209,7 @@ _STOP_CALLING = _any(
     r"\b(cease|no more) (and desist )?(from )?calling\b",
     r"\blose (my|our|this) number\b",
     r"\bleave (me|us) alone\b",
-    r"\b(want|get me|take me) off (of )?(your|the|this) (\w+ )?list\b",
+    rf"\b(want|get me|take me) off (of )?(your|the|this) {_SUCH_A}list\b",
     r"\bdo[ -]not[ -]call (list|registry)\b",
     r"\b(opt|opting) (me |us )?out\b(?! of (?!(\w+ )?(calls?|calling|list)\b))",
     r"\bunsubscribe\b",
@@ -215,7 +223,7 @@ _STOP_CALLING = _any(
 )
 _WRONG_NUMBER = _any(
     r"(?<!if )\b(you have|you've got|you got|you have got|you must have|this is|it's|it is|must be|"
-    r"you('ve| have)? (dialed|dialled|called|rung|reached)) (the |a )?wrong number\b(?!\?)",
+    r"you('ve| have)? (dialed|dialled|called|rung|reached)) (the |a )?wrong number\b(?!\?| (on|in) )",
     r"^\W*(sorry,? |no,? )?wrong number\b[^?]*$",
     r"\bnúmero equivocado\b",
     r"\bequivoc(ó|ado) de número\b(?!\?)",

@@ -86,10 +86,17 @@ class Memory:
         return (told if self.summary else []) + render(self.entries)
 
     def last_word_is_the_callers(self) -> bool:
+        return self._last_role() == "user"
+
+    def awaits_an_answer(self) -> bool:
+        """The caller's last words, or the tools that they made us ask, have not been answered."""
+        return self._last_role() in ("user", "tool")
+
+    def _last_role(self) -> str:
         for entry in reversed(self.entries):
             if messages := render([entry]):  # an answer of which nothing was heard is none
-                return bool(messages[-1]["role"] == "user")
-        return False
+                return str(messages[-1]["role"])
+        return ""
 
     def last_utterance(self) -> Utterance | None:
         """What we have said last, or are saying."""

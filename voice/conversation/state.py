@@ -94,6 +94,7 @@ class Turn:
     utterance: Utterance | None = None
     calls: list[ToolCall] = field(default_factory=list)
     waiting: set[str] = field(default_factory=set)  # call ids without a result
+    asks_again: bool = False  # a follow-up inference is due once nothing is waited for
     tool_round: ToolRound | None = None
 
 
@@ -120,6 +121,10 @@ class Ending:
     is_listening: bool = False
     can_be_reprieved: bool = False
     is_message: bool = False
+
+    @property
+    def is_transfer(self) -> bool:
+        return self.handoff["reason"] == "transfer"
 
 
 @dataclass(slots=True)

@@ -193,7 +193,7 @@ def failure(code: str, message: str, *, retryable: bool) -> str:
 
 
 SUCCESS = json.dumps({"ok": True})
-CANCELLED = failure("cancelled", "The caller spoke before it finished. Call it again if needed.", retryable=True)
+CANCELLED = failure("cancelled", "It was stopped before it finished. Call it again if needed.", retryable=True)
 
 
 def result_for_model(outcome: ToolOutcome, body: str, *, is_write: bool, is_delivered: bool = True) -> str:

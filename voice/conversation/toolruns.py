@@ -52,8 +52,7 @@ def run_calls(c: Conversation, turn: Turn, now: int) -> None:
     is_answered = False
     for call, checked in builtins:
         is_answered = _run_builtin(c, turn, tool_round, call.call_id, checked, now) or is_answered
-    if not is_answered:
-        follow_up(c, turn, now)
+    turn.asks_again = not is_answered
 
 
 def _refuse_all(c: Conversation, turn: Turn, tool_round: ToolRound, now: int) -> None:
@@ -66,11 +65,16 @@ def _refuse_all(c: Conversation, turn: Turn, tool_round: ToolRound, now: int) ->
         turns.give_up(c, turn, now)
 
 
-def follow_up(c: Conversation, turn: Turn, now: int) -> None:
-    """Ask the model again when every result is in."""
-    if not turn.waiting:
-        turn.attempts = 0
-        turns.ask_model(c, turn, now)
+def settle_follow_up(c: Conversation, now: int) -> None:
+    """Ask the model again when every result is in, and what it has said meanwhile will not be cut by the answer."""
+    turn = c.active_turn
+    if turn is None or not turn.asks_again or turn.waiting:
+        return
+    if any(u.is_preemptible and u.turn == turn.id and u.source != "filler" for u in c.queue):
+        return
+    turn.asks_again = False
+    turn.attempts = 0
+    turns.ask_model(c, turn, now)
 
 
 def _start(c: Conversation, turn: Turn, tool_round: ToolRound, call_id: str, checked: CheckedCall, now: int) -> None:
@@ -147,7 +151,6 @@ def on_tool_finished(c: Conversation, event: ToolFinished, now: int) -> None:
     _store(c, run, told, now)
     if turn is not None and is_awaited:
         turn.waiting.difference_update(call_id for _, call_id in run.waiters)
-        follow_up(c, turn, now)
     elif c.is_connected and not c.is_over and silence.is_quiet(c):
         turns.start_turn(c, now, note=NOTE_RESULT)
 

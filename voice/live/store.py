@@ -233,11 +233,11 @@ async def has_open_session(connection: AsyncConnection, call_id: str) -> bool:
     return (await connection.execute(query.limit(1))).first() is not None
 
 
-async def resumes_of(connection: AsyncConnection, call_id: str) -> int:
-    """How often the call's conversation was to be taken up again after its socket was lost or handed over."""
-    reasons = (ResumeReason.LOST, ResumeReason.DRAIN)
-    query = select(func.count()).where(relay_tickets.c.call_id == call_id, relay_tickets.c.resumed.in_(reasons))
-    return int((await connection.execute(query)).scalar_one())
+async def resumes_of(connection: AsyncConnection, call_id: str) -> dict[ResumeReason, int]:
+    """How often the call's conversation was to be taken up again, by reason."""
+    query = select(relay_tickets.c.resumed, func.count()).where(relay_tickets.c.call_id == call_id)
+    found = await connection.execute(query.group_by(relay_tickets.c.resumed))
+    return {ResumeReason(reason): count for reason, count in found if reason is not None}
 
 
 def as_piece(row: Mapping[str, Any]) -> StoreSegment:

@@ -37,6 +37,8 @@ TICKET_PARAMETER = "ticket"
 VERDICT_LOOK_SECONDS = 1.0
 DRAIN_MS = 15_000
 HANG_UP_BACKSTOP_SECONDS = 5.0
+OFF_THE_LIST_SECONDS = 0.05
+"""How often we look whether what has ended is off the list: its carrier may take two seconds to close the socket."""
 WARM_SECONDS = 45.0  # a connection to the model lives a minute
 GOES_ON = ("transfer", "drain")  # ends of a session after which the call goes on
 
@@ -103,7 +105,11 @@ class Switchboard:
         resumed = ticket["resumed"]
         talk.feed(SetupReceived(ResumeReason(resumed) if resumed else None))
         live = self._live[call_id] = _Live(talk, asyncio.create_task(talk.run()))
-        await self._look_for_verdicts([call_id])  # it may have come before the socket
+        try:
+            await self._look_for_verdicts([call_id])  # it may have come before the socket
+        except BaseException:  # the socket may go before its conversation has quite begun
+            await self.end(talk, live.task)
+            raise
         if self._watching is None and not self._database.is_sqlite:
             self._watching = asyncio.create_task(self._watch())
         if self.is_draining:
@@ -181,7 +187,7 @@ class Switchboard:
                 log.warning("drained_with_talks_left", talks=self.count)
                 return
             await asyncio.wait(waited, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.sleep(0)  # whoever carried it takes it off the list
+            await asyncio.sleep(OFF_THE_LIST_SECONDS)
 
     def _drain_one(self, live: _Live) -> None:
         live.talk.feed(DrainRequested(self.means.clock() + DRAIN_MS))
