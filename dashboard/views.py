@@ -120,7 +120,7 @@ _TO_CALLS = Action("Go to your calls", urls.CALLS)
 _TO_LOGIN = Action("Log in", urls.LOGIN)
 _ERRORS = {
     403: ("This is not yours to open", "Your account may not do this. Ask somebody on your team who may."),
-    404: ("Nothing is here", "The address may be mistyped, or what it named belongs to another account."),
+    404: ("Nothing is here", "The address may be mistyped, or what it named is gone or belongs to another account."),
     405: ("Nothing is here", "The address may be mistyped."),
     429: ("Too many requests", "Please wait a minute, then try again. Nothing was changed."),
     500: ("Something broke on our side", "Your calls and your credit are safe. Please try again."),
