@@ -176,7 +176,7 @@ _call_page(
 )  # fmt: skip
 _call_page("call-live", fx.LIVE, fx.LIVE_EVIDENCE, segments=fx.SEGMENTS[:4])
 _call_page("call-ringing", fx.RINGING, fx.LIVE_EVIDENCE[:0])
-_call_page("call-voicemail", fx.VOICEMAIL, fx.VOICEMAIL_EVIDENCE, segments=fx.SEGMENTS[:1], result_status="skipped")
+_call_page("call-voicemail", fx.VOICEMAIL, fx.VOICEMAIL_EVIDENCE, segments=fx.SEGMENTS[:1], result_status="pending")
 _call_page("call-inbound", fx.INBOUND, fx.INBOUND_EVIDENCE, segments=fx.SEGMENTS[:3], result_status="pending")
 _call_page("call-no-answer", fx.NO_ANSWER, fx.NO_ANSWER_EVIDENCE)
 _call_page("call-not-placed", fx.NOT_PLACED, [])
