@@ -160,7 +160,7 @@ def error_page(
         _HEADINGS.get(code, heading),
         text if status in _OWN_WORDS else sentence or text,
         action,
-        _TO_LOGIN if is_stranger and action is not _TO_LOGIN else None,
+        _TO_LOGIN if is_stranger and action.url.partition("?")[0] != urls.LOGIN else None,
         request_id,
     )
 

@@ -221,6 +221,10 @@ async def test_an_error_of_a_member_keeps_the_frame_and_the_theme(town: Town) ->
 
 async def test_an_error_of_a_stranger_has_a_link_to_log_in_and_no_frame(town: Town) -> None:
     stranger = town.visitor()
+    referer = f"{town.server.url}/login?next=/billing"
+    response = await stranger.send("/login", {}, Referer=referer)
+    assert 'href="/login?next=/billing">Back to the form<' in response.text
+    assert ">Log in<" not in response.text, "that is where the form is"
     for response in (await stranger.get("/nothing"), await stranger.send("/login", {})):
         assert response.status_code in (403, 404)
         assert [part for part in FRAME if part in response.text] == []
