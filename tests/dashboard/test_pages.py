@@ -5,6 +5,7 @@ from itertools import chain
 import pytest
 from jinja2 import UndefinedError
 
+from accounts.identity import LONGEST_NAME
 from dashboard import call_view, views, wallet_view
 from dashboard.calls_view import CallFilters, first_call
 from dashboard.ledger_view import Transfer, entry
@@ -143,6 +144,12 @@ def test_hostile_words_are_shown_as_text() -> None:
         assert "&lt;script&gt;alert(1)" in html
         assert "{{ 7*7 }}" in html
         assert not any(name.startswith("on") for _, attributes in Page(html).elements for name in attributes)
+
+
+@pytest.mark.parametrize(("name", "field"), [("signup", "organisation"), ("settings", "name")])
+def test_a_companys_name_can_be_typed_as_long_as_it_may_be_and_no_longer(name: str, field: str) -> None:
+    [found] = [each for tag, each in Page(GALLERY[name]("system")).elements if tag == "input" and each["name"] == field]
+    assert found["maxlength"] == str(LONGEST_NAME)
 
 
 def test_a_view_that_lacks_something_is_an_error_and_not_an_empty_space() -> None:
