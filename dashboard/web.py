@@ -222,8 +222,9 @@ async def _frame_of_error(shown: views.ErrorPage) -> views.Page | None:
     then only what is known by now is shown."""
     wallet, person = None, member_so_far()
     if shown.status not in views.PASSES:
-        with suppress(Unavailable):
+        with suppress(Unavailable, ApiError):  # addresses that are nobody's are asked for as often as anybody likes
             if (person := await member()) is not None:
+                limit("rate", f"member:{person.user_id}")
                 async with database().read() as connection:
                     wallet = await wallet_facts(connection, person)
     if person is None:

@@ -258,6 +258,18 @@ async def test_a_broken_page_keeps_what_it_knew_already_and_asks_the_database_fo
     assert ">Log in<" not in response.text
 
 
+async def test_whoever_asks_for_what_is_not_there_too_often_sees_it_without_figures(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dana = await town.member("dana@example.com")
+    town.server.app.extensions["rate_limit"].per_minute = 1
+    stopped = time.monotonic()
+    monkeypatch.setattr("dashboard.web.time", SimpleNamespace(monotonic=lambda: stopped))
+    shown = [(await dana.get("/nothing")).status_code, *['id="pill"' in (await dana.get("/nothing")).text for _ in "12"]]
+    assert shown == [404, False, False]
+    assert [part for part in FRAME if part not in dana.page] == []
+
+
 async def test_a_page_that_is_not_there_needs_no_database_to_say_so(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
