@@ -75,6 +75,12 @@ async def member() -> Member | None:
     return found
 
 
+def member_so_far() -> Member | None:
+    """The same, as far as this request has asked before: nothing is read."""
+    found: Member | None = g.get("member")
+    return found
+
+
 async def _find_member(token: str | None) -> Member | None:
     if not token:
         return None

@@ -116,7 +116,7 @@ def create_app(settings: Settings | None = None, clock: Clock = now_ms) -> Quart
     app.session_interface = NoSession()  # type: ignore[assignment]
     configure_cookies(app, settings)
     _add_lifecycle(app, machinery)
-    _add_errors(app)
+    _add_errors(app, has_pages=True)
     for room in (
         voice_api,
         agents_api,
@@ -154,7 +154,7 @@ def create_worker_app(machinery: Machinery) -> Quart:
         switchboard=None,
     )
     app.session_interface = NoSession()  # type: ignore[assignment]
-    _add_errors(app)
+    _add_errors(app, has_pages=False)
     for room in (health, metrics):
         app.register_blueprint(room.blueprint)
     return app
@@ -207,7 +207,7 @@ def _open_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _add_errors(app: Quart) -> None:
+def _add_errors(app: Quart, *, has_pages: bool) -> None:
     @app.before_request
     async def receive() -> None:
         if "begins_nothing" in app.extensions:
@@ -227,8 +227,8 @@ def _add_errors(app: Quart) -> None:
     def handle(kind: type[Exception], make: Callable[[Exception], ApiError]) -> None:
         async def handler(error: Exception) -> Response:
             made = error if isinstance(error, ApiError) else make(error)
-            if _is_page():
-                return error_html(made, request_id())
+            if has_pages and _is_page():
+                return await error_html(made, request_id())
             return answer(made.body, made.status, {**made.headers, **_help(made)})
 
         app.register_error_handler(kind, handler)

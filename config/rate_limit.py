@@ -11,6 +11,8 @@ from ipaddress import IPv6Address, ip_address, ip_network
 OF_ONE_IPV6_CUSTOMER = 64
 """Bits: whoever is given IPv6 addresses is given all that begin alike."""
 BUCKETS_LIMIT = 50_000
+ROUNDING_SECONDS = 1e-6
+"""What sums of times may be off by: without it, who may ask once a minute could be refused the first time."""
 
 
 @dataclass(slots=True)
@@ -29,7 +31,7 @@ class RateLimit:
         step = 60 / self.per_minute
         until = max(self._full_until.get(name, 0.0), now)
         wait = until + step - now - 60
-        if wait > 0:
+        if wait > ROUNDING_SECONDS:
             return wait
         self._full_until[name] = until + step
         return 0.0

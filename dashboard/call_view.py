@@ -105,7 +105,7 @@ def call_page(
         kind=" · ".join(part for part in (call.direction.capitalize(), call.agent_name) if part),
         when=clock.full(call.created_at),
         charge=None if call.is_live else (call.billing_amount_milli_cents or 0) - refunded,
-        hang_up_url=urls.hang_up(call.id) if call.is_live else "",
+        hang_up_url=urls.hang_up(call.id) if call.is_live and call.ended_at is None else "",
         notices=_notices(call, check),
         parts=stretches,
         blocks=receipt_view.strip(stretches),
@@ -120,7 +120,7 @@ def call_page(
         check=check,
         transcript_lead="Live" if call.is_live else "Times from the answer",
         lines=tuple(_line(segment) for segment in segments),
-        result_lead=_result_lead(result_status, result_error, is_live=call.is_live),
+        result_lead=_result_lead(call, result_status, result_error),
         result=_pairs(result if result_status == "completed" else None),
         details=_details(call),
         metadata=_pairs(metadata),
@@ -167,14 +167,17 @@ def _line(segment: Segment) -> Line:
     )
 
 
-def _result_lead(result_status: str | None, result_error: str | None, *, is_live: bool) -> str:
-    return {
-        "pending": "Read off the transcript when the call has ended."
-        if is_live
-        else "The call’s transcript is being read.",
-        "failed": result_error or "The result could not be read from the transcript.",
-        "skipped": "Nobody answered, so there is no result.",
-    }.get(result_status or "", "")
+def _result_lead(call: CallFacts, result_status: str | None, result_error: str | None) -> str:
+    """Why there is no result (yet); empty where none was asked for. A call that nobody answered stays "pending"."""
+    if result_status == "failed":
+        return result_error or "The result could not be read from the transcript."
+    if result_status != "pending":
+        return ""
+    if call.is_live:
+        return "Read off the transcript when the call has ended."
+    if call.status == "completed":
+        return "The call’s transcript is being read."
+    return f"{'The call failed' if call.status == 'failed' else 'Nobody answered'}, so there is no result."
 
 
 def _pairs(values: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:

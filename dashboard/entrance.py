@@ -16,7 +16,7 @@ from accounts.sessions import SESSION_COOKIE, check_form, log_in, log_out, membe
 from config.clock import new_id, now_ms
 from config.http import asked_from
 from dashboard import urls, views
-from dashboard.web import AnyResponse, check_text, database, door, gate, html, limit, secure, settings
+from dashboard.web import AnyResponse, check_text, database, door, gate, html, limit, our_address, secure, settings
 
 blueprint = Blueprint("entrance", __name__)
 blueprint.before_request(check_text)
@@ -30,12 +30,8 @@ def _links() -> Links:
 
 
 def _next_url(wanted: str) -> str:
-    """Only our own addresses: anything else would send people elsewhere after log-in."""
-    return (
-        wanted
-        if wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
-        else urls.CALLS
-    )
+    """Where people go after log-in."""
+    return our_address(wanted) or urls.CALLS
 
 
 @blueprint.get(urls.LOGIN)

@@ -49,7 +49,8 @@ class Page:
     theme: Theme
     csrf_token: str
     clock: Clock
-    pill: Pill
+    pill: Pill | None
+    """None on an error page that could not ask."""
     notices: tuple[Notice, ...] = ()
     events_url: str = ""
     """Where the module listens for changes; every page with `wallet` among its topics keeps its pill fresh."""
@@ -57,7 +58,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """The frame around log-in, sign-up, password and error pages, which know no organisation."""
+    """The frame around log-in, sign-up and password pages, and around errors where nobody is known to look."""
 
     title: str
     theme: Theme
@@ -111,13 +112,15 @@ class ErrorPage:
     heading: str
     text: str
     action: Action
+    other: Action | None = None
     request_id: str = ""
 
 
 _TO_CALLS = Action("Go to your calls", urls.CALLS)
+_TO_LOGIN = Action("Log in", urls.LOGIN)
 _ERRORS = {
     403: ("This is not yours to open", "Your account may not do this. Ask somebody on your team who may."),
-    404: ("Nothing is here", "The address may be mistyped, or what it named belongs to another account."),
+    404: ("Nothing is here", "The address may be mistyped, or what it named is gone or belongs to another account."),
     405: ("Nothing is here", "The address may be mistyped."),
     429: ("Too many requests", "Please wait a minute, then try again. Nothing was changed."),
     500: ("Something broke on our side", "Your calls and your credit are safe. Please try again."),
@@ -130,19 +133,34 @@ _HEADINGS = {
 }
 _OWN_WORDS = (404, 405, 500)
 """Whatever went wrong exactly, these pages say the same."""
+PASSES = (408, 429, 500, 502, 503, 504)
+"""What may go well the next time."""
 
 
 def error_page(
-    status: int, code: str = "", sentence: str = "", *, request_id: str = "", retry_url: str = ""
+    status: int,
+    code: str = "",
+    sentence: str = "",
+    *,
+    request_id: str = "",
+    page_url: str = "",
+    form_url: str = "",
+    is_stranger: bool = False,
 ) -> ErrorPage:
-    """The page for an error's status, code and sentence."""
+    """The page for an error's status, code and sentence; `page_url` is the page that was asked for, or `form_url` the
+    one whose form was sent."""
     heading, text = _ERRORS.get(status) or (("That cannot be done", "") if status < 500 else _ERRORS[500])
-    retry = Action("Try again", retry_url)
+    action = _TO_LOGIN if is_stranger else _TO_CALLS
+    if page_url and status in PASSES:
+        action = Action("Try again", page_url)
+    elif form_url and status not in (404, 405):
+        action = Action("Back to the form", form_url)
     return ErrorPage(
         status,
         _HEADINGS.get(code, heading),
         text if status in _OWN_WORDS else sentence or text,
-        retry if retry_url and status not in (404, 405) else _TO_CALLS,
+        action,
+        _TO_LOGIN if is_stranger and action.url.partition("?")[0] != urls.LOGIN else None,
         request_id,
     )
 
@@ -215,7 +233,6 @@ def disputed(amount_milli_cents: int) -> Notice:
     return Notice("warn", "wallet-low", text)
 
 
-_TO_LOGIN = Action("Log in", urls.LOGIN)
 _BACK_TO_LOGIN = Action("Back to log in", urls.LOGIN)
 
 

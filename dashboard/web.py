@@ -7,6 +7,7 @@ policy.
 import gzip
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -16,12 +17,12 @@ from quart import Blueprint, Response, current_app, redirect, request, send_from
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from accounts.sessions import Member, check_form, csrf_token, member
+from accounts.sessions import SESSION_COOKIE, Member, check_form, csrf_token, member, member_so_far
 from billing.ledger import read_wallet
 from billing.rating import hold_milli_cents
 from billing.wallet import WalletStatus, pause_message
 from config.clock import now_ms
-from config.database import Database
+from config.database import Database, Unavailable
 from config.door import Door
 from config.errors import ApiError
 from config.http import storable
@@ -198,13 +199,60 @@ def secure_with_payments(response: Response) -> Response:
     return secure(response)
 
 
-def error_html(error: ApiError, request_id: str) -> Response:
-    """An error as a page, for addresses that people visit."""
-    retry_url = request.full_path.rstrip("?") if request.method == "GET" else ""
-    shown = views.error_page(error.status, error.code, error.message, request_id=request_id, retry_url=retry_url)
-    response = html("error.html", error.status, gate=views.Gate(shown.heading, theme(), "", ()), error=shown)
+async def error_html(error: ApiError, request_id: str) -> Response:
+    """An error as a page, for addresses that people visit: for a member in the frame of every page, with a way on."""
+    shown = views.error_page(
+        error.status,
+        error.code,
+        error.message,
+        request_id=request_id,
+        page_url=request.full_path.rstrip("?") if request.method == "GET" else "",
+        form_url=_form_url() if request.method == "POST" else "",
+        is_stranger=SESSION_COOKIE not in request.cookies,
+    )
+    frame = await _frame_of_error(shown)
+    around = views.Gate(shown.heading, theme(), "") if frame is None else None
+    response = html("error.html", error.status, page=frame, gate=around, error=shown)
     response.headers.update(error.headers)
-    return secure(response)
+    return secure(response) if frame is None else secure_with_payments(response)
+
+
+async def _frame_of_error(shown: views.ErrorPage) -> views.Page | None:
+    """What the frame shows comes from the database, unless the error may come from there, or from too many questions:
+    then only what is known by now is shown."""
+    wallet, person = None, member_so_far()
+    if shown.status not in views.PASSES:
+        with suppress(Unavailable, ApiError):  # addresses that are nobody's are asked for as often as anybody likes
+            if (person := await member()) is not None:
+                limit("rate", f"member:{person.user_id}")
+                async with database().read() as connection:
+                    wallet = await wallet_facts(connection, person)
+    if person is None:
+        return None
+    return views.Page(
+        title=shown.heading,
+        section="",
+        organisation=person.organisation,
+        email=person.email,
+        theme=theme(),
+        csrf_token=csrf_token(),
+        clock=clock_of(person),
+        pill=pill(wallet) if wallet is not None else None,
+    )
+
+
+def _form_url() -> str:
+    """The page that a form was sent from, if it is ours."""
+    sent_from = urlsplit(request.referrer or "")
+    if sent_from.netloc not in (urlsplit(settings().public_base_url).netloc, request.host):
+        return ""
+    return our_address(sent_from._replace(scheme="", netloc="", fragment="").geturl())
+
+
+def our_address(wanted: str) -> str:
+    """Only our own addresses, or none: anything else would lead people elsewhere."""
+    is_ours = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
+    return wanted if is_ours else ""
 
 
 async def static_file(name: str) -> AnyResponse:

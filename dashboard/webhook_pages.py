@@ -33,7 +33,7 @@ from dashboard.webhooks_view import (
     event_choices,
     sent_again,
 )
-from webhooks.deliveries import Redeliver, attempts_of, find_delivery, list_deliveries
+from webhooks.deliveries import attempts_of, find_delivery, list_deliveries
 from webhooks.endpoints import (
     MOST_ENDPOINTS,
     ChangeEndpoint,
@@ -47,7 +47,7 @@ from webhooks.endpoints import (
     new_secret,
 )
 from webhooks.fan_out import SendTest
-from webhooks.redelivery import Failed, redeliver_failed
+from webhooks.redelivery import Failed, redeliver_failed, redeliver_one
 from webhooks.signing import headers
 
 blueprint = inside(Blueprint("webhook_pages", __name__))
@@ -318,12 +318,10 @@ def _attempts(attempts: list[dict[str, Any]]) -> tuple[Attempt, ...]:
 
 @blueprint.post(f"{urls.WEBHOOKS}/deliveries/<delivery_id>/redeliver")
 async def redeliver(delivery_id: str) -> AnyResponse:
-    org_id = (await who()).org_id
-    async with database().read() as connection:
-        row = await find_delivery(connection, org_id, delivery_id)
-    if row is None:
+    again = await redeliver_one(database(), door(), (await who()).org_id, delivery_id)
+    if again == "not_found":
         raise not_found("webhook delivery", delivery_id)
-    if await door().submit(Redeliver(delivery_id, org_id, row["endpoint_id"], row["call_id"])) is None:
+    if isinstance(again, str):
         raise _disabled()
     return redirect(urls.delivery(delivery_id), 303)
 

@@ -19,7 +19,7 @@ from config.errors import ApiError, invalid, not_found
 from config.http import Cursor, answer, body_as, query_as
 from config.openapi import asks, fails, gives, takes, tells
 from webhooks import shapes
-from webhooks.deliveries import Redeliver, attempts_of, find_delivery, list_deliveries
+from webhooks.deliveries import attempts_of, find_delivery, list_deliveries
 from webhooks.endpoints import (
     MOST_ENDPOINTS,
     ChangeEndpoint,
@@ -34,7 +34,7 @@ from webhooks.endpoints import (
 )
 from webhooks.fan_out import SendTest
 from webhooks.presenting import delivery_detail, delivery_object, endpoint_object
-from webhooks.redelivery import Failed, redeliver_failed
+from webhooks.redelivery import Failed, redeliver_failed, redeliver_one
 
 blueprint = Blueprint("webhooks", __name__)
 blueprint.before_request(require_key)
@@ -272,13 +272,10 @@ async def get_delivery(delivery_id: str) -> Response:
 @fails("endpoint_disabled")
 async def redeliver(delivery_id: str) -> Response:
     """Send the same event again, with the same id, at once and on a new schedule."""
-    org_id = caller().org_id
-    async with _database().read() as connection:
-        row = await find_delivery(connection, org_id, delivery_id)
-    if row is None:
+    again = await redeliver_one(_database(), _door(), caller().org_id, delivery_id)
+    if again == "not_found":
         raise not_found("webhook delivery", delivery_id)
-    again = await _door().submit(Redeliver(delivery_id, org_id, row["endpoint_id"], row["call_id"]))
-    if again is None:
+    if isinstance(again, str):
         raise _disabled()
     return answer(delivery_object(again))
 

@@ -170,11 +170,13 @@ class RecordAttempt(_OnDelivery):
 class Redeliver(_OnDelivery):
     """Send the same event again, on a new schedule."""
 
-    def fold(self, rows: Rows, now: int) -> Row | None:
-        """The delivery, or None if its endpoint is disabled or deleted."""
+    def fold(self, rows: Rows, now: int) -> Row | str:
+        """The delivery, or `not_found`: it was forgotten meanwhile, or `endpoint_disabled`: or deleted."""
+        if rows.get(webhook_deliveries, self.delivery_id) is None:
+            return "not_found"
         row = self._row(rows)
         if self._secret(rows) is None:
-            return None
+            return "endpoint_disabled"
         retries = row["manual_retry_count"] + 1
         self._change(rows, now, status="pending", attempt_count=0, manual_retry_count=retries, next_attempt_at=now)
         return dict(row)

@@ -1,6 +1,6 @@
-"""Sending again what has failed: many deliveries with one request.
+"""Sending again: one delivery, or with one request many that have failed.
 
-Invariant: a delivery is sent again only if, in the commit that decides it, it has failed and its endpoint is
+Invariant: of many, a delivery is sent again only if, in the commit that decides it, it has failed and its endpoint is
 enabled. What was asked for already has not failed again yet, so a request that is repeated repeats nothing.
 """
 
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from config.database import Database
 from config.door import Door
 from config.rows import OfOneOrganisation, Read, Row, Rows
-from webhooks.deliveries import Redeliver
+from webhooks.deliveries import Redeliver, find_delivery
 from webhooks.tables import webhook_deliveries, webhook_endpoints
 
 MOST_AT_ONCE = 1_000
@@ -52,7 +52,7 @@ class RedeliverFailed(OfOneOrganisation):
     def fold(self, rows: Rows, now: int) -> int:
         """How many."""
         failed = [one for one in self.each if _has_failed(rows.get(webhook_deliveries, one.delivery_id))]
-        return sum(one.fold(rows, now) is not None for one in failed)
+        return sum(not isinstance(one.fold(rows, now), str) for one in failed)
 
 
 def _has_failed(row: Row | None) -> bool:
@@ -60,6 +60,15 @@ def _has_failed(row: Row | None) -> bool:
     return row is not None and (
         row["status"] == "exhausted" or (row["status"] == "pending" and row["attempt_count"] > 0)
     )
+
+
+async def redeliver_one(database: Database, door: Door, org_id: str, delivery_id: str) -> Row | str:
+    """Whatever became of it: the delivery, or `not_found`, or `endpoint_disabled`."""
+    async with database.read() as connection:
+        row = await find_delivery(connection, org_id, delivery_id)
+    if row is None:
+        return "not_found"
+    return await door.submit(Redeliver(delivery_id, org_id, row["endpoint_id"], row["call_id"]))
 
 
 async def redeliver_failed(database: Database, door: Door, org_id: str, wanted: Failed) -> Redelivered:

@@ -39,7 +39,7 @@ def test_axe_finds_no_violation_on_any_page_in_either_theme(page: Page, gallery:
 
 
 _SMALL_TARGETS = """() =>
-    [...document.querySelectorAll("button, summary, .button, .pill, .nav a, .tabs a, .close, label.tick")]
+    [...document.querySelectorAll("button, summary, .button, .pill, .nav a, .contents a, .tabs a, .close, label.tick")]
         .filter((e) => e.checkVisibility() && !e.closest("[inert]"))
         .map((e) => [e.textContent.trim(), e.getBoundingClientRect().height])
         .filter(([, height]) => height < 24)"""
@@ -265,6 +265,30 @@ def test_everything_can_be_reached_by_keyboard(page: Page, gallery: Gallery) -> 
 
 
 _FAULTS = '[aria-invalid="true"], .error, [role="alert"][tabindex]'
+
+
+def test_each_section_of_billing_is_one_step_away_by_keyboard_and_not_hidden_by_the_bar(
+    page: Page, gallery: Gallery
+) -> None:
+    for width in (360, 1280):
+        page.set_viewport_size({"width": width, "height": 740})
+        page.goto(f"{gallery.origin}/billing")
+        contents = page.get_by_role("navigation", name="On this page").get_by_role("link")
+        titles = page.locator(".section h2").all_inner_texts()
+        assert [title.partition(" in ")[0] for title in titles] == contents.all_inner_texts()
+        bar = page.locator(".wallet").bounding_box() if width == 360 else None
+        for link, title in zip(contents.all(), titles, strict=True):
+            page.evaluate("scrollTo(0, 0)")
+            link.press("Enter")
+            found = page.get_by_role("heading", name=title, exact=True)
+            expect(found).to_be_in_viewport()
+            place = found.bounding_box()
+            assert place is not None
+            assert place["y"] >= (bar["height"] if bar else 0)
+    page.goto(f"{gallery.origin}/billing-low")
+    page.get_by_role("link", name="Spending limits").press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('section').id") == "limits", "the next step is in the section"
 
 
 def test_a_form_that_comes_back_opens_at_what_is_wrong_with_it(page: Page, gallery: Gallery) -> None:

@@ -110,13 +110,16 @@ async def test_a_worker_shows_what_it_put_right_itself_and_takes_no_other_reques
                     url = f"http://127.0.0.1:{port}"
                     async with httpx.AsyncClient(base_url=url) as anyone:
                         metrics = samples(await anyone.get("/metrics"))
-                        ready, elsewhere = await anyone.get("/readyz"), await anyone.get("/v1/calls")
+                        ready = await anyone.get("/readyz")
+                        html = {"Accept": "text/html"}
+                        elsewhere = [await anyone.get(path, headers=html) for path in ("/v1/calls", "/calls")]
                 finally:
                     assert worker.stop() == 0
     assert metrics["callingbox_corrections_total", "ended_by_asking"] == 1
     assert metrics["callingbox_door_batch_size_count",] > 0
     assert metrics["callingbox_open_holds",] == 0
-    assert (ready.status_code, elsewhere.status_code) == (200, 404)
+    assert ready.status_code == 200
+    assert [(answer.status_code, answer.json()["code"]) for answer in elsewhere] == [(404, "not_found")] * 2
 
 
 def test_a_worker_whose_port_is_taken_says_so(tmp_path: Path) -> None:

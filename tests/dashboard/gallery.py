@@ -176,7 +176,7 @@ _call_page(
 )  # fmt: skip
 _call_page("call-live", fx.LIVE, fx.LIVE_EVIDENCE, segments=fx.SEGMENTS[:4])
 _call_page("call-ringing", fx.RINGING, fx.LIVE_EVIDENCE[:0])
-_call_page("call-voicemail", fx.VOICEMAIL, fx.VOICEMAIL_EVIDENCE, segments=fx.SEGMENTS[:1], result_status="skipped")
+_call_page("call-voicemail", fx.VOICEMAIL, fx.VOICEMAIL_EVIDENCE, segments=fx.SEGMENTS[:1], result_status="pending")
 _call_page("call-inbound", fx.INBOUND, fx.INBOUND_EVIDENCE, segments=fx.SEGMENTS[:3], result_status="pending")
 _call_page("call-no-answer", fx.NO_ANSWER, fx.NO_ANSWER_EVIDENCE)
 _call_page("call-not-placed", fx.NOT_PLACED, [])
@@ -252,18 +252,28 @@ _message("reset-sent", views.reset_sent("dana@example.com"))
 _message("reset-failed", views.reset_failed())
 
 
-def _error(status: int, **more: str) -> None:
+def _error(status: int, code: str = "", **more: Any) -> None:
+    """As a member sees it and as a stranger does."""
+
     @shown(f"error-{status}")
     def _(theme: Theme) -> str:
-        error = views.error_page(status, **more)
-        return render("error.html", gate=gate(error.heading, theme), error=error)
+        error = views.error_page(status, code, **more)
+        frame = page(error.heading, "", fx.OK, theme, events_url="")
+        frame = replace(frame, pill=None) if status in views.PASSES else frame
+        return render("error.html", page=frame, gate=None, error=error)
+
+    @shown(f"error-{status}-outside")
+    def _(theme: Theme) -> str:
+        error = views.error_page(status, code, is_stranger=True, **more)
+        return render("error.html", page=None, gate=gate(error.heading, theme), error=error)
 
 
-_error(403)
+_TOO_OLD = "This form is too old or came from another page. Go back, reload, and send it again."
+_error(403, "bad_form", sentence=_TOO_OLD, form_url="/settings")
 _error(404)
-_error(429, retry_url="/calls")
-_error(500, request_id="req_0198f3c2", retry_url="/calls")
-_error(503, request_id="req_0198f3c3", retry_url="/calls")
+_error(429, page_url="/calls")
+_error(500, request_id="req_0198f3c2", page_url="/calls")
+_error(503, request_id="req_0198f3c3", page_url="/calls")
 
 
 def _workspace(name: str, template: str, title: str, section: views.Section, **context: Any) -> None:
@@ -276,6 +286,8 @@ _workspace("agents", "agents.html", "Agents", "agents", agents=ws.AGENTS)
 _workspace("agents-empty", "agents.html", "Agents", "agents", agents=())
 _workspace("agent-new", "agent.html", "New agent", "agents", agent=ws.NEW_AGENT)
 _workspace("agent", "agent.html", "Appointment reminder", "agents", agent=ws.AGENT)
+_UNCHOSEN = tuple(replace(each, chosen=False) for each in ws.AGENT.numbers)
+_workspace("agent-without-number", "agent.html", "Agent", "agents", agent=replace(ws.AGENT, numbers=_UNCHOSEN))
 _workspace("agent-error", "agent.html", "Front desk", "agents", agent=ws.AGENT_WITH_ERRORS)
 _workspace("numbers", "numbers.html", "Numbers", "numbers", view=ws.NUMBERS_PAGE)
 _workspace("numbers-empty", "numbers.html", "Numbers", "numbers", view=ws.NO_NUMBERS)

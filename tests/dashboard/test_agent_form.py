@@ -1,5 +1,6 @@
 """From the agent's form to the API's shapes and back."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +8,11 @@ import pytest
 from config.errors import ApiError
 from config.http import as_model
 from dashboard.agent_form import agent_form, body_of, with_refusal
+from dashboard.render import render
 from dashboard.views import Form
+from tests.dashboard import fixtures as fx
+from tests.dashboard import workspace_fixtures as ws
+from tests.dashboard.gallery import page
 from tests.town import Town
 from voice.agents.service import CreateAgentBody
 
@@ -42,6 +47,13 @@ def test_a_form_becomes_what_the_api_takes() -> None:
     assert (made["persona"], made["first_message"]) == ("calm", None)
     assert (made["number_ids"], made["primary_number_id"]) == (["n1", "n2"], "n2")
     as_model(CreateAgentBody, {**made, "type": "outbound"})
+
+
+def test_an_agent_without_a_number_is_said_to_neither_call_nor_answer() -> None:
+    for chosen in (True, False):
+        agent = replace(ws.AGENT, numbers=tuple(replace(each, chosen=chosen) for each in ws.AGENT.numbers))
+        html = render("agent.html", page=page("Agent", "agents", fx.OK, "system"), agent=agent)
+        assert ("it can neither call nor answer" in html) is not chosen
 
 
 def test_a_primary_number_that_is_no_longer_ticked_is_let_go() -> None:

@@ -8,6 +8,7 @@ import pytest
 from quart import Quart
 
 from config.app import DASHBOARD
+from config.database import Database, Unavailable
 from dashboard import entrance
 from dashboard.render import static
 from tests.servers import DOLLAR
@@ -189,6 +190,99 @@ async def test_an_error_is_a_page_with_its_own_words_and_a_way_on(town: Town) ->
     assert response.status_code == 400
     assert "A call lasts from 60 to 3600 seconds." in dana.text
     assert "Go to your calls" in dana.text
+    assert (await dana.get("/nothing")).status_code == 404
+    assert "Nothing is here" in dana.text
+    form = {"csrf_token": "0" * 64, "seconds": "600"}
+    for referer, way_on in (("/settings?saved=1", True), ("https://evil.example.com/settings", False)):
+        address = f"{town.server.url}{referer}" if referer.startswith("/") else referer
+        assert (await dana.send("/billing/longest-call", form, Referer=address)).status_code == 403
+        assert ('href="/settings?saved=1">Back to the form<' in dana.page) is way_on
+        assert "evil.example.com" not in dana.page
+
+
+FRAME = ('<nav class="nav"', "Larkspur Dental", "dana@example.com", "Log out")
+
+
+async def test_an_error_of_a_member_keeps_the_frame_and_the_theme(town: Town) -> None:
+    dana = await town.member("dana@example.com")
+    dana.http.cookies.set("theme", "dark")
+    await dana.get("/settings")
+    for response in (await dana.get("/calls/none"), await dana.get("/nothing"), await dana.send("/settings", {})):
+        assert response.status_code in (403, 404)
+        assert [part for part in FRAME if part not in response.text] == []
+        assert 'id="pill"' in response.text
+        assert 'data-theme="dark"' in response.text
+        assert ">Log in<" not in response.text
+        assert "data-events" not in response.text, "an error is not fetched again whenever something changes"
+    await dana.get("/nothing")
+    await dana.post("/logout")
+    assert dana.session is None, "the frame's own form is believed"
+
+
+async def test_an_error_of_a_stranger_has_a_link_to_log_in_and_no_frame(town: Town) -> None:
+    stranger = town.visitor()
+    referer = f"{town.server.url}/login?next=/billing"
+    response = await stranger.send("/login", {}, Referer=referer)
+    assert 'href="/login?next=/billing">Back to the form<' in response.text
+    assert ">Log in<" not in response.text, "that is where the form is"
+    for response in (await stranger.get("/nothing"), await stranger.send("/login", {})):
+        assert response.status_code in (403, 404)
+        assert [part for part in FRAME if part in response.text] == []
+        assert '<a class="button primary wide" href="/login">Log in</a>' in response.text
+
+
+async def test_a_broken_page_keeps_what_it_knew_already_and_asks_the_database_for_nothing(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dana = await town.member("dana@example.com")
+
+    def gone(*_: object) -> None:
+        raise RuntimeError("no database")
+
+    async def breaks(*_: object) -> None:
+        monkeypatch.setattr(Database, "read", gone)
+        raise RuntimeError("broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dashboard.web.wallet_facts", breaks)
+        response = await dana.get("/agents/new")
+    assert response.status_code == 500
+    assert [part for part in FRAME if part not in response.text] == []
+    assert 'id="pill"' not in response.text, "no figures rather than old or wrong ones"
+    assert 'href="/agents/new">Try again<' in response.text
+
+    response = await dana.get("/agents/new")
+    assert response.status_code == 500, "whose session it is cannot be known"
+    assert [part for part in FRAME if part in response.text] == []
+    assert 'href="/agents/new">Try again<' in response.text
+    assert ">Log in<" not in response.text
+
+
+async def test_whoever_asks_for_what_is_not_there_too_often_sees_it_without_figures(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dana = await town.member("dana@example.com")
+    town.server.app.extensions["rate_limit"].per_minute = 1
+    stopped = time.monotonic()
+    monkeypatch.setattr("dashboard.web.time", SimpleNamespace(monotonic=lambda: stopped))
+    shown = [await dana.get("/nothing") for _ in range(3)]
+    assert [(answer.status_code, 'id="pill"' in answer.text) for answer in shown] == [
+        (404, True),
+        (404, False),
+        (404, False),
+    ]
+    assert [part for part in FRAME if part not in dana.page] == []
+
+
+async def test_a_page_that_is_not_there_needs_no_database_to_say_so(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dana = await town.member("dana@example.com")
+
+    def away(*_: object) -> None:
+        raise Unavailable("the database cannot be reached")
+
+    monkeypatch.setattr(Database, "read", away)
     assert (await dana.get("/nothing")).status_code == 404
     assert "Nothing is here" in dana.text
 

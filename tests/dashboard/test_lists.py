@@ -162,6 +162,33 @@ def test_result_fields_are_shown_as_they_are() -> None:
     assert page.result == (("confirmed", "false"), ("note", "–"), ("slots", '["9:00"]'), ("who", "Ms Okafor"))
 
 
+@pytest.mark.parametrize(
+    ("call", "result_status", "said"),
+    [
+        (fx.LIVE, "skipped", ""),
+        (fx.BILLED, "skipped", ""),
+        (fx.REFUSED, None, ""),
+        (fx.LIVE, "pending", "Read off the transcript when the call has ended."),
+        (fx.BILLED, "pending", "The call’s transcript is being read."),
+        (fx.NO_ANSWER, "pending", "Nobody answered, so there is no result."),
+        (fx.VOICEMAIL, "pending", "Nobody answered, so there is no result."),
+        (fx.NOT_PLACED, "pending", "The call failed, so there is no result."),
+    ],
+)
+def test_why_a_call_has_no_result_is_said_where_one_was_asked_for(
+    call: calls_view.CallFacts, result_status: str | None, said: str
+) -> None:
+    page = call_view.call_page(call, [], [], clock=fx.CLOCK, check="unchecked", result_status=result_status)
+    assert page.result_lead == said
+
+
+def test_a_call_that_the_carrier_has_ended_cannot_be_hung_up_while_it_is_found_out_who_had_answered() -> None:
+    page = call_view.call_page(fx.LIVE, [], [], clock=fx.CLOCK, check="unchecked")
+    assert page.hang_up_url == f"/calls/{fx.LIVE.id}/hangup"
+    ended = call_view.call_page(replace(fx.LIVE, ended_at=fx.NOW), [], [], clock=fx.CLOCK, check="unchecked")
+    assert ended.hang_up_url == ""
+
+
 def test_addresses_quote_what_they_are_given() -> None:
     assert urls.call("../settings?x=1#y") == "/calls/..%2Fsettings%3Fx%3D1%23y"
     assert urls.calls(state="a&b") == "/calls?state=a%26b"

@@ -5,6 +5,7 @@ from itertools import chain
 import pytest
 from jinja2 import UndefinedError
 
+from accounts.identity import LONGEST_NAME
 from dashboard import call_view, views, wallet_view
 from dashboard.calls_view import CallFilters, first_call
 from dashboard.ledger_view import Transfer, entry
@@ -16,6 +17,8 @@ from tests.dashboard import fixtures as fx
 from tests.dashboard import workspace_fixtures as ws
 from tests.dashboard.gallery import GALLERY, billing, call_list, page
 
+UNASKING = {"error-429", "error-500", "error-503"}
+"""Pages that ask the database for nothing, and so know no figures."""
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7*7 }}"
 
 
@@ -89,7 +92,7 @@ def test_the_pill_and_add_credits_are_on_every_page_inside() -> None:
     for name, renderer in GALLERY.items():
         html = renderer("system")
         if 'class="shell"' in html:
-            assert 'id="pill"' in html, name
+            assert ('id="pill"' in html) is (name not in UNASKING), name
             assert 'aria-label="Add credits"' in html, name
 
 
@@ -143,6 +146,12 @@ def test_hostile_words_are_shown_as_text() -> None:
         assert not any(name.startswith("on") for _, attributes in Page(html).elements for name in attributes)
 
 
+@pytest.mark.parametrize(("name", "field"), [("signup", "organisation"), ("settings", "name")])
+def test_a_companys_name_can_be_typed_as_long_as_it_may_be_and_no_longer(name: str, field: str) -> None:
+    [found] = [each for tag, each in Page(GALLERY[name]("system")).elements if tag == "input" and each["name"] == field]
+    assert found["maxlength"] == str(LONGEST_NAME)
+
+
 def test_a_view_that_lacks_something_is_an_error_and_not_an_empty_space() -> None:
     with pytest.raises(UndefinedError):
         render("call.html", page=page("Call", "calls", fx.OK, "system"))
@@ -168,6 +177,8 @@ def test_every_error_has_a_page_with_a_way_on(status: int) -> None:
     error = views.error_page(status)
     assert error.heading
     assert error.action.url
+    stranger = views.error_page(status, is_stranger=True, page_url="/somewhere")
+    assert "/login" in (stranger.action.url, stranger.other and stranger.other.url)
 
 
 @pytest.mark.parametrize(

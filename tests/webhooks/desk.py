@@ -19,8 +19,9 @@ from config.door import Door
 from config.egress import Egress
 from config.rows import Read, Rows
 from tests.servers import Server, VirtualClock, create_organisation
-from webhooks.deliveries import Redeliver, attempts_of, find_delivery, list_deliveries
+from webhooks.deliveries import attempts_of, find_delivery, list_deliveries
 from webhooks.endpoints import ChangeEndpoint, CreateEndpoint, find_endpoint, new_secret
+from webhooks.redelivery import redeliver_one
 from webhooks.sender import Sender
 
 
@@ -100,8 +101,8 @@ class Desk:
             assert found is not None
             return found, await attempts_of(connection, row["id"])
 
-    async def redeliver(self, row: dict[str, Any]) -> dict[str, Any] | None:
-        return await self.door.submit(Redeliver(row["id"], self.org_id, row["endpoint_id"], row["call_id"]))
+    async def redeliver(self, row: dict[str, Any]) -> dict[str, Any] | str:
+        return await redeliver_one(self.database, self.door, self.org_id, row["id"])
 
     async def until_due(self, row: dict[str, Any]) -> int:
         """Let time pass until the delivery's next attempt; gives how long that was, in milliseconds."""

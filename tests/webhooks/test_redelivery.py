@@ -4,15 +4,21 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from config.clock import iso
-from tests.receiver import Receiver
+from config.database import Database
+from tests.databases import alter
+from tests.receiver import Receiver, receiving
 from tests.servers import Organisation, Server, until
+from tests.town import open_town
 from tests.webhooks.desk import Desk, opened_desk, working
 from webhooks import redelivery
+from webhooks.deliveries import find_delivery
 from webhooks.endpoints import ChangeEndpoint, DeleteEndpoint
 from webhooks.redelivery import Failed, Redelivered, redeliver_failed
 from webhooks.schedule import RETRY_MS
+from webhooks.tables import webhook_deliveries
 
 REDELIVER = "/v1/webhook_deliveries/redeliver"
 
@@ -126,6 +132,31 @@ async def tried(org: Organisation) -> bool:
     return len(ended) == 2 and all(row["attempt_count"] > 0 for row in rows)
 
 
+def forgetting(monkeypatch: pytest.MonkeyPatch, database: Database) -> None:
+    """Retention comes between the look at a delivery and the command to send it again."""
+
+    async def found_and_forgotten(*arguments: Any) -> dict[str, Any] | None:
+        row = await find_delivery(*arguments)
+        if row is not None:
+            gone = delete(webhook_deliveries).where(webhook_deliveries.c.id == row["id"])
+            await alter(database.url, lambda connection: connection.execute(gone))
+        return row
+
+    monkeypatch.setattr(redelivery, "find_delivery", found_and_forgotten)
+
+
+async def test_what_is_forgotten_meanwhile_is_not_there(
+    desk: Desk, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await desk.endpoint(f"{receiver.url}/ok")
+    await desk.happen()
+    await desk.work()
+    [row] = await desk.deliveries()
+    forgetting(monkeypatch, desk.database)
+    assert await desk.redeliver(row) == "not_found"
+    assert await desk.redeliver(row) == "not_found"
+
+
 # -- over HTTP --------------------------------------------------------------------------------------------------------
 
 
@@ -201,3 +232,23 @@ async def test_what_is_not_there_or_not_enabled_is_said(open_server: Server, rec
     await org.api.patch(f"/v1/webhook_endpoints/{made['id']}", json={"status": "disabled"})
     answer = await org.api.post(REDELIVER, json={"since": since, "endpoint_id": made["id"]})
     assert (answer.status_code, answer.json()["code"]) == (409, "endpoint_disabled")
+
+
+async def test_of_what_is_forgotten_meanwhile_the_api_and_the_page_say_that_it_is_not_there(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_town(sqlite_url, ALLOW_PRIVATE_URLS="true") as town, receiving() as receiver:
+        dana = await town.member("dana@example.com")
+        await dana.get("/api-keys")
+        await dana.post("/api-keys", name="Test", expires="")
+        key = dana.page.partition('id="secret"')[2].partition(">")[2].partition("<")[0]
+        headers = {"Authorization": f"Bearer {key}"}
+        url = "/v1/webhook_endpoints"
+        made = (await dana.http.post(url, json={"url": f"{receiver.url}/ok"}, headers=headers)).json()
+        sent = [(await dana.http.post(f"{url}/{made['id']}/test", headers=headers)).json()["id"] for _ in range(2)]
+        await dana.get("/settings")
+        forgetting(monkeypatch, town.server.database)
+        answer = await dana.http.post(f"/v1/webhook_deliveries/{sent[0]}/redeliver", headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+        assert (await dana.post(f"/webhooks/deliveries/{sent[1]}/redeliver")).status_code == 404
+        assert "what it named is gone" in dana.text
