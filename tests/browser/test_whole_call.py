@@ -54,7 +54,7 @@ def slots_endpoint(answer: Any) -> Iterator[tuple[str, list[tuple[str, Any]]]]:
         server.server_close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def account(product: Product) -> dict[str, str]:
     command = ("org", "create", "Larkspur Dental", "--email", "rae@example.com", "--password", PASSWORD)
     made: dict[str, str] = json.loads(product.command(*command))

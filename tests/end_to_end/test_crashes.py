@@ -49,8 +49,7 @@ async def network() -> AsyncIterator[tuple[str, Network]]:
 @pytest.fixture
 def installed(tmp_path: Path, network: tuple[str, Network], database_url: str) -> Iterator[Installation]:
     patience = {"SWEEP_SILENCE_SECONDS": str(SILENCE_SECONDS), "AMD_GRACE_SECONDS": "1", "SWEEP_INTERVAL_SECONDS": "1"}
-    calm = {"LOG_LEVEL": "WARNING", "RATE_LIMIT_PER_MINUTE": "0"}
-    with installation(tmp_path, network[0], database_url=database_url, **calm, **patience) as installed:
+    with installation(tmp_path, network[0], database_url=database_url, LOG_LEVEL="WARNING", **patience) as installed:
         yield installed
 
 

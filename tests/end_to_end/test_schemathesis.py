@@ -38,7 +38,7 @@ CARRIER_AWAY = {502, 503}
 """Described answers, not faults: some simulated numbers are refused by the carrier so."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def customer(site: Site) -> Organisation:
     async def create() -> Organisation:
         async with opened_door(site.installed.database_url) as door:
@@ -49,12 +49,12 @@ def customer(site: Site) -> Organisation:
     return made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def document(site: Site) -> Any:
     return httpx.get(f"{site.url}/openapi.json").json()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def real(site: Site, customer: Organisation) -> dict[str, str]:
     """One of each thing that has an address, so that requests also succeed."""
     headers = {"Authorization": f"Bearer {customer.api_key}"}
