@@ -198,7 +198,7 @@ DO_NOT_CALL = ListWords(
 )
 BLOCKED_CALLERS = ListWords(
     "Blocked callers",
-    "Calls from these numbers are rejected before anything is held; the caller hears that the number is not in service.",
+    "Calls from these numbers are rejected before anything is held; callers hear that the number is not in service.",
     "Prank calls",
     "can call you again.",
     "Nobody is blocked",
