@@ -1,8 +1,8 @@
 """The rows a batch of commands has read, changed and will write.
 
 Owns the translation between plain dicts and bulk statements. Invariant: each row is read once, later commands of
-the batch see what earlier ones did, and every table is written with at most one statement per shape of change,
-inserts sorted by key so that two processes cannot wait for each other in opposite orders.
+the batch see what earlier ones did, no row is written twice, and rows are given sorted by key, so that two processes
+seldom wait for each other in opposite orders (the door tries again what a database gives up for that).
 
 Every table here has one text primary key, called `id`.
 """

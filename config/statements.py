@@ -1,6 +1,6 @@
 """The statements that a batch runs: made and compiled once, and then texts for the driver.
 
-Invariant: any number of values shares one text, and the same rows are written in the same order in every process.
+Invariant: any number of values shares one text; SQLite gets one for each table and change, Postgres one for all.
 """
 
 from collections.abc import Callable

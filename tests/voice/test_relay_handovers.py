@@ -40,6 +40,12 @@ async def on(sqlite_url: str) -> AsyncIterator[Stage]:
 # -- to a person ------------------------------------------------------------------------------------------------------
 
 
+async def _says_hello(sockets: Sockets) -> None:
+    async with sockets.open(await sockets.session()) as socket:
+        await socket.send_json(_prompt("Hello?"))
+        await hears(socket, "Is this a good moment?")
+
+
 async def test_a_person_who_accepts_a_transfer_gets_the_call_until_it_ends(on: Stage) -> None:
     agent = await on.agent(transfer_number=PERSON)
     on.say(TRANSFER)
@@ -91,9 +97,7 @@ async def test_that_nobody_took_a_transfer_is_said_though_sockets_are_lost_befor
     sockets = on.sockets()
     on.script()
     call = await on.org.call(TO, agent_id=agent)
-    async with sockets.open(await sockets.session()) as socket:
-        await socket.send_json(_prompt("Hello?"))
-        await hears(socket, "Is this a good moment?")
+    await _says_hello(sockets)
     sockets.end("ended", '{"reason": "transfer", "number": "+14155550171"}')  # which is not the agent's
     for _ in range(2):
         await sockets.session()
@@ -119,9 +123,7 @@ async def test_nobody_is_rung_for_a_call_that_is_to_be_hung_up(on: Stage, monkey
     sockets = on.sockets()
     on.script()
     call = await on.org.call(TO, agent_id=agent)
-    async with sockets.open(await sockets.session()) as socket:
-        await socket.send_json(_prompt("Hello?"))
-        await hears(socket, "Is this a good moment?")
+    await _says_hello(sockets)
     await on.org.api.post(f"/v1/calls/{call['id']}/hangup")
     sockets.end("ended", f'{{"reason": "transfer", "number": "{PERSON}"}}')
     await on.over(call)
@@ -137,9 +139,7 @@ async def test_who_is_hung_up_on_while_a_transfer_rings_does_not_come_back_to_th
     on.script()
     on.script("no-answer", to=PERSON)
     call = await on.org.call(TO, agent_id=agent)
-    async with sockets.open(await sockets.session()) as socket:
-        await socket.send_json(_prompt("Hello?"))
-        await hears(socket, "Is this a good moment?")
+    await _says_hello(sockets)
     sockets.end("ended", f'{{"reason": "transfer", "number": "{PERSON}"}}')
     await until(lambda: any(each.direction == "outbound-dial" for each in on.network.calls.values()), "the transfer")
     await on.org.api.post(f"/v1/calls/{call['id']}/hangup")
@@ -178,9 +178,7 @@ async def test_a_conversation_goes_on_through_more_planned_handovers_than_socket
     sockets = on.sockets()
     on.script()
     call = await on.org.call(TO)
-    async with sockets.open(await sockets.session()) as socket:
-        await socket.send_json(_prompt("Hello?"))
-        await hears(socket, "Is this a good moment?")
+    await _says_hello(sockets)
     for _ in range(5):
         sockets.end("ended", '{"reason": "drain"}')
         await sockets.session()
